@@ -1,0 +1,105 @@
+"""`CrAMArguments`: the Trainer's arguments plus the method's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import get_args
+
+from transformers import TrainingArguments
+
+from .compressors import parse_compressor
+from .core import Perturb
+
+
+@dataclass
+class CrAMArguments(TrainingArguments):
+    """`transformers.TrainingArguments` and the arguments of CrAM (Peste et al., ICLR 2023).
+
+    Args:
+        compressors (`list[str]`, *optional*, defaults to `[]`): the compressors trained for, as words: `topk:0.7`,
+            `topk:0.7:layer`, `nm:2:4`, `quantize:8`, `nm:2:4+quantize:8`. One is drawn for each optimizer update, as a
+            function of `seed` and the update's number alone. None: the trainer is the plain `Trainer`.
+        compressor_weights (`list[float]`, *optional*): how often each compressor is drawn, relative to the others;
+            equally often if not given.
+        rho (`float`, *optional*, defaults to 0.005): size of the ascent step w + rho * g before compression; 0 is
+            allowed and skips the ascent.
+        plus (`bool`, *optional*, defaults to `True`): CrAM+, which updates with the sum of the dense and the compressed
+            gradient. `False`: CrAM, the compressed gradient alone.
+        masked (`bool`, *optional*, defaults to `True`): the compressed gradient acts on the kept weights only. `False`:
+            straight through to all.
+        perturb (`"all"` or `"compressible"`, *optional*, defaults to `"all"`): what the ascent moves.
+        normalize_grad (`bool`, *optional*, defaults to `False`): divide g by its norm in the ascent, as SAM does.
+        same_dropout (`bool`, *optional*, defaults to `True`): the compressed pass replays the dropout masks of the
+            dense one.
+        compress_include (`list[str]`, *optional*): names or patterns of the weights to compress, instead of the
+            default choice, the linear layers of the encoder.
+        compress_exclude (`list[str]`, *optional*): names or patterns of weights to leave out.
+        eval_compressors (`list[str]`, *optional*, defaults to `[]`): every evaluation is repeated for each of these
+            one-shot compressions; metrics are called `eval_topk_0.8_f1` and so on, which `metric_for_best_model` takes.
+
+    Raises:
+        ValueError: one message with every problem of these fields.
+    """
+
+    compressors: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Compressors to train for, one drawn per update: topk:0.7 topk:0.7:layer nm:2:4 quantize:8 nm:2:4+quantize:8."},
+    )
+    compressor_weights: list[float] | None = field(
+        default=None, metadata={"help": "How often each compressor is drawn, relative to the others. Default: equally often."}
+    )
+    rho: float = field(default=0.005, metadata={"help": "Size of the ascent step w + rho * gradient; 0 skips it."})
+    plus: bool = field(
+        default=True, metadata={"help": "CrAM+: update with the sum of the dense and the compressed gradient. Else CrAM: the compressed one."}
+    )
+    masked: bool = field(
+        default=True, metadata={"help": "Let the compressed gradient act on the kept weights only; else straight through to all."}
+    )
+    perturb: str = field(
+        default="all", metadata={"help": "What the ascent step moves: all parameters, or the compressible weights only.", "choices": list(get_args(Perturb))}
+    )
+    normalize_grad: bool = field(default=False, metadata={"help": "Divide the gradient by its norm in the ascent step, as SAM does."})
+    same_dropout: bool = field(default=True, metadata={"help": "Use the dense pass's dropout masks again in the compressed pass."})
+    compress_include: list[str] | None = field(
+        default=None, metadata={"help": "Names or patterns of the weights to compress. Default: the linear layers of the encoder."}
+    )
+    compress_exclude: list[str] | None = field(
+        default=None, metadata={"help": "Names or patterns of weights that are never compressed, e.g. query or encoder.layer.0."}
+    )
+    eval_compressors: list[str] = field(
+        default_factory=list, metadata={"help": "Evaluate under each of these one-shot compressions too, e.g. topk:0.5 topk:0.8 nm:2:4."}
+    )
+
+    def __post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise ValueError("\n".join(problems))
+        super().__post_init__()
+
+    def _problems(self) -> list[str]:
+        """Every problem of the CrAM fields, a line each."""
+        problems = []
+        for flag, specs in (("compressors", self.compressors), ("eval_compressors", self.eval_compressors)):
+            for spec in specs:
+                try:
+                    parse_compressor(spec)
+                except ValueError as error:
+                    problems.append(f"--{flag}: {error}")
+            if len(set(specs)) < len(specs):
+                problems.append(f"--{flag} {' '.join(specs)}: a compressor is named twice; name each once.")
+        if not (math.isfinite(self.rho) and self.rho >= 0):
+            problems.append(f"--rho {self.rho}: the ascent step is a finite number, 0 or more. Type e.g. --rho 0.005.")
+        if self.perturb not in get_args(Perturb):
+            problems.append(f"--perturb {self.perturb}: allowed are {' and '.join(get_args(Perturb))}.")
+        weights = self.compressor_weights
+        if weights is not None and (
+            len(weights) != len(self.compressors)
+            or not all(math.isfinite(weight) and weight >= 0 for weight in weights)
+            or not sum(weights)
+        ):
+            problems.append(
+                f"--compressor_weights {' '.join(map(str, weights))}: give one number of 0 or more for each of the "
+                f"{len(self.compressors)} compressors, not all 0."
+            )
+        return problems

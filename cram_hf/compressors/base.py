@@ -1,0 +1,93 @@
+"""What a compression operator C is: the contract every compressor keeps, and chains of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Compressor(ABC):
+    """A compression operator C on a collection of named weights (CrAM, section 3).
+
+    Calling it is pure: `compressor(weights)` returns new tensors under the same names, with the same shapes, dtypes and
+    devices, and mutates nothing. Every compressor is deterministic (of equal magnitudes the lower index is kept),
+    idempotent, and the identity at zero strength; `parse_compressor(compressor.spec) == compressor`.
+    """
+
+    @property
+    @abstractmethod
+    def spec(self) -> str:
+        """The word for this compressor, e.g. `topk:0.7`: flag value, JSON key and plot label."""
+
+    @property
+    def key(self) -> str:
+        """`spec` with `_` for `:`, fit for a metric name: `eval_topk_0.7_f1`."""
+        return self.spec.replace(":", "_")
+
+    @abstractmethod
+    def apply_(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compresses `weights` in place and returns the masks M of the pruned ones.
+
+        Args:
+            weights: name -> floating-point tensor of any shape. **Mutated.** A NaN anywhere is refused before any
+                weight is touched.
+
+        Returns:
+            name -> bool tensor of the weight's shape, True where C keeps the value. A weight that is not pruned
+            (quantized, or strength zero) has no entry: a value that a quantizer rounds to zero is not pruned.
+
+        Raises:
+            ValueError: a weight holds NaN or has a shape the compressor cannot take; the message names it.
+        """
+
+    def __call__(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns C(weights) as new tensors, detached from autograd; `weights` stays as it is."""
+        values = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.apply_(values)
+        return values
+
+
+@dataclass(frozen=True)
+class Chain(Compressor):
+    """Compressors applied one after the other, e.g. prune and then quantize: `nm:2:4+quantize:8`.
+
+    The mask of a weight is the conjunction of the members' masks. An empty chain is the identity.
+    """
+
+    members: tuple[Compressor, ...]
+
+    @property
+    def spec(self) -> str:
+        return "+".join(member.spec for member in self.members)
+
+    def apply_(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        masks: dict[str, Tensor] = {}
+        for member in self.members:
+            for name, mask in member.apply_(weights).items():
+                masks[name] = masks[name] & mask if name in masks else mask
+        return masks
+
+
+def refuse_nan(weights: Mapping[str, Tensor]) -> None:
+    """Raises `ValueError` naming the weights that hold a NaN; one reduction and one synchronisation per device."""
+    filled = {name: weight for name, weight in weights.items() if weight.numel()}
+    if not filled:
+        return
+    peaks = torch.stack([weight.amax().float().cpu() for weight in filled.values()])  # amax propagates NaN
+    bad = [name for name, peak in zip(filled, peaks.isnan().tolist(), strict=True) if peak]
+    if bad:
+        raise ValueError(
+            f"{len(bad)} of {len(weights)} weights hold NaN, first {bad[0]!r}: only finite weights can be ranked and "
+            "compressed. Look for a diverged training run (lower --learning_rate, or set --max_grad_norm)."
+        )
+
+
+def prune_(weight: Tensor, keep: Tensor) -> None:
+    """Sets `weight` to zero where `keep` is False, in place, without a temporary of the weight's size."""
+    drop = keep.logical_not_()
+    weight.masked_fill_(drop, 0)
+    drop.logical_not_()

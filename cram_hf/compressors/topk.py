@@ -1,0 +1,121 @@
+"""Magnitude pruning: keep the largest weights, over all layers together or in each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .base import Compressor, prune_, refuse_nan
+
+Scope = Literal["global", "layer"]
+
+# The integer type whose order on non-negative floats is the order of the floats themselves (IEEE 754).
+BITS: dict[torch.dtype, torch.dtype] = {
+    torch.float64: torch.int64,
+    torch.float32: torch.int32,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+}
+
+
+@dataclass(frozen=True)
+class TopK(Compressor):
+    """Sets the share `sparsity` of the weights that is smallest in magnitude to zero.
+
+    Exactly `floor(sparsity * N)` weights go, the product taken in decimal arithmetic (0.29 of 100 is 29). Of equal
+    magnitudes the lower index is kept; under the global scope the index runs over the collection in its order.
+
+    Args:
+        sparsity (`float`): share of zeros, in [0, 1]. `topk:0` is the identity: with a normalised gradient and
+            `plus=False` it makes CrAM the SAM optimizer.
+        scope (`"global"` or `"layer"`, defaults to `"global"`): one threshold for all weights together (the official
+            default), or the same sparsity in each.
+    """
+
+    sparsity: float
+    scope: Scope = "global"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity <= 1:
+            raise ValueError(
+                f"topk: sparsity is {self.sparsity!r}; it is the share of zeros, a number in [0, 1]. Type e.g. topk:0.7."
+            )
+        if self.scope not in get_args(Scope):
+            raise ValueError(f"topk: scope is {self.scope!r}; allowed are 'global' and 'layer'. Type e.g. topk:0.7:layer.")
+
+    @property
+    def spec(self) -> str:
+        return f"topk:{self.sparsity!r}".removesuffix(".0") + (":layer" if self.scope == "layer" else "")
+
+    def apply_(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        refuse_nan(weights)
+        if self.scope == "global":
+            return self._prune_together(weights)
+        masks: dict[str, Tensor] = {}
+        for name, weight in weights.items():
+            masks |= self._prune_together({name: weight})
+        return masks
+
+    def _prune_together(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Prunes under one threshold; returns the masks."""
+        zeros = pruned_count(self.sparsity, sum(weight.numel() for weight in weights.values()))
+        if zeros == 0:
+            return {}
+        dtype = reduce(torch.promote_types, (weight.dtype for weight in weights.values()))
+        width = torch.finfo(dtype).bits
+        threshold, below, equal = smallest_bits(lambda: (_bits(w, dtype) for w in weights.values()), width, zeros)
+        ties_to_keep = equal - (zeros - below)
+        masks = {}
+        for name, weight in weights.items():
+            bits = _bits(weight, dtype)
+            keep = bits > threshold
+            if ties_to_keep:
+                kept = (bits == threshold).flatten().nonzero().flatten()[:ties_to_keep]
+                keep.view(-1)[kept] = True
+                ties_to_keep -= len(kept)
+            prune_(weight, keep)
+            masks[name] = keep
+        return masks
+
+
+def pruned_count(sparsity: float, numel: int) -> int:
+    """Returns `floor(sparsity * numel)`, exact for the decimal number that `sparsity` was written as."""
+    return int(Fraction(str(sparsity)) * numel)
+
+
+def _bits(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """|weight| as integers in the same order: the sign cleared, the rest of the representation read as a number."""
+    return weight.detach().abs().to(dtype).contiguous().view(BITS[dtype])
+
+
+def smallest_bits(tensors: Callable[[], Iterable[Tensor]], width: int, k: int) -> tuple[int, int, int]:
+    """Finds the k-th smallest of non-negative integers spread over several tensors.
+
+    A radix selection with 16 bits a pass from the top: one pass for 16-bit numbers, two for 32-bit ones. Nothing is
+    concatenated or sorted, and each pass holds one histogram of 2^16 counts.
+
+    Args:
+        tensors: called once a pass; yields integer tensors of `width` bits.
+        width: bits of a number, a multiple of 16.
+        k: rank, from 1 to the total number of elements.
+
+    Returns:
+        The k-th smallest value, how many values are below it, and how many equal it.
+    """
+    prefix = below = 0
+    for shift in range(width - 16, -1, -16):
+        histogram = torch.zeros(1 << 16, dtype=torch.int64)
+        for bits in tensors():
+            if shift + 16 < width:
+                bits = bits[bits >> (shift + 16) == prefix]
+            histogram += torch.bincount((bits >> shift & 0xFFFF).flatten(), minlength=1 << 16).cpu()
+        digit = int(torch.searchsorted(histogram.cumsum(0), k - below))
+        below += int(histogram[:digit].sum())
+        prefix = prefix << 16 | digit
+    return prefix, below, int(histogram[digit])

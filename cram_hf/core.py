@@ -1,0 +1,253 @@
+"""CrAM, the method: one optimizer update, in the notation of the paper (Peste et al., ICLR 2023, section 3).
+
+    g  = grad L(w)                 dense pass
+    w' = C(w + rho g)              the compressed point; M is the mask of what C keeps
+    g' = M * grad L(w')            compressed pass on the same batch
+    CrAM updates w with g', CrAM+ with g + g'
+
+The weights are moved to w' and back in place, never rebound, and come back bit for bit. CrAM+ needs no code of its own:
+gradients add up when nobody clears them between the two passes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from .compressors import Compressor
+
+Perturb = Literal["all", "compressible"]
+
+
+class Point(NamedTuple):
+    """The compressed point w' = C(w + rho g).
+
+    Args:
+        values: name -> w', new tensors, for every parameter that differs from w.
+        masks: name -> bool, True where C keeps the weight; no entry for what is not pruned.
+        step: the length of rho g over all moved parameters, before compression; NaN or infinite if g was, and then
+            nothing was moved and w' = C(w).
+    """
+
+    values: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    step: float
+
+
+@torch.no_grad()
+def cram_point(
+    parameters: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    compressor: Compressor,
+    rho: float,
+    *,
+    grad_scale: float = 1.0,
+    normalize_grad: bool = False,
+) -> Point:
+    """Returns the compressed point from the gradients in `.grad`; mutates nothing.
+
+    Args:
+        parameters: what the ascent moves, name -> w with the dense gradient g in `.grad`. One without gradient stays.
+        weights: the compressible weights, under the same names where they are among `parameters`.
+        compressor: C. `TopK(0)` is the identity.
+        rho: size of the ascent step, 0 for none. The gradient is taken as it is (CrAM) unless `normalize_grad`.
+        grad_scale: what a gradient scaler multiplied g by.
+        normalize_grad: divides g by its norm over all `parameters` (SAM).
+
+    Raises:
+        ValueError: a weight is NaN, or has a shape that C cannot take; the message names it.
+    """
+    moved = {name: w for name, w in parameters.items() if w.grad is not None and rho}
+    norm = _norm([w.grad for w in moved.values() if w.grad is not None]) / grad_scale
+    rate = rho / norm if normalize_grad and norm else rho
+    if not math.isfinite(norm):
+        moved = {}
+    values = {name: w.detach().clone() for name, w in weights.items() if name not in moved}
+    for name, w in moved.items():
+        values[name] = torch.add(w, w.grad, alpha=rate / grad_scale)  # type: ignore[arg-type]  # has a gradient
+    masks = compressor.apply_({name: values[name] for name in weights})
+    return Point(values, masks, rate * norm)
+
+
+@contextmanager
+def swapped(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Puts `values` into `weights` inside the block, and the originals back, bit for bit, whatever happens in it.
+
+    The contents are exchanged in place, so no third copy exists: inside the block `values` holds the originals, and
+    afterwards it is used up. Storage is never rebound; gradients, optimizer state and DDP buckets stay valid.
+
+    Args:
+        weights: name -> tensor, mutated inside the block.
+        values: name -> new value, same shape and dtype, for a subset of the names. **Consumed.**
+
+    Raises:
+        KeyError: a name in `values` is not among `weights`.
+    """
+    pairs = [(weights[name], value) for name, value in values.items()]
+    with torch.no_grad():
+        for weight, value in pairs:
+            _exchange(weight, value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, original in pairs:
+                weight.copy_(original)
+
+
+@contextmanager
+def compressed(weights: Mapping[str, Tensor], compressor: Compressor) -> Iterator[None]:
+    """Compresses `weights` in place inside the block and puts the originals back, bit for bit, afterwards."""
+    with swapped(weights, compressor(weights)):
+        yield
+
+
+@contextmanager
+def compressed_pass(
+    model: nn.Module, parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor], point: Point, *, masked: bool
+) -> Iterator[None]:
+    """The surroundings of the compressed pass: the model stands at w', and what it must not leave behind is put back.
+
+    Inside the block, gradients that reach a pruned weight are multiplied by its mask before they are accumulated
+    (`masked`; the straight-through estimator otherwise). Afterwards the parameters and the running statistics of
+    normalisation layers are as before, bit for bit, and the hooks are gone, also when the block raises.
+    """
+    statistics = [b for m in model.modules() if isinstance(m, _NormBase) for b in m.buffers(recurse=False)]
+    kept = [b.clone() for b in statistics]
+    with ExitStack() as stack:
+        if masked:
+            for name, mask in point.masks.items():
+                handle = weights[name].register_hook(lambda grad, mask=mask: grad * mask)
+                stack.callback(handle.remove)
+        stack.enter_context(swapped({**parameters, **weights}, point.values))
+        try:
+            yield
+        finally:
+            for buffer, value in zip(statistics, kept, strict=True):
+                buffer.copy_(value)
+
+
+def cram_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    closure: Callable[[], Tensor],
+    weights: Mapping[str, Tensor],
+    compressor: Compressor,
+    *,
+    rho: float,
+    plus: bool = True,
+    masked: bool = True,
+    perturb: Perturb = "all",
+    normalize_grad: bool = False,
+    same_dropout: bool = True,
+) -> Tensor:
+    """Makes one whole CrAM update of a plain training loop.
+
+    >>> weights = compressible_weights(model)
+    >>> loss = cram_step(model, optimizer, closure, weights, TopK(0.7), rho=0.05)
+
+    Args:
+        model: the module; its parameters are updated, nothing else of it changes in the compressed pass.
+        optimizer: any `torch.optim` optimizer but LBFGS, which calls its closure itself. It steps once, at w.
+        closure: computes the loss of the batch, calls `backward()` and returns the loss. Called twice; it must not
+            clear gradients or step. It may loop over micro-batches.
+        weights: the compressible weights, from `compressible_weights(model)`.
+        compressor: C for this update, e.g. from `draw`.
+        rho: size of the ascent step; 0 is allowed.
+        plus: CrAM+ (update with g + g') or CrAM (g').
+        masked: mask g' on the pruned weights, or pass it straight through.
+        perturb: whether the ascent moves all parameters with a gradient (the paper) or the compressible ones.
+        normalize_grad: divide g by its norm in the ascent. With `TopK(0)` and `plus=False` this is SAM.
+        same_dropout: replay the random numbers of the dense pass in the compressed one.
+
+    Returns:
+        The loss at w, as the closure returned it.
+
+    Raises:
+        TypeError: the optimizer is LBFGS.
+        ValueError: the closure cleared the gradients, or a weight cannot be compressed.
+    """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError("LBFGS evaluates its closure itself and cannot make a CrAM step: use another torch.optim optimizer.")
+    optimizer.zero_grad()
+    device = next(iter(weights.values())).device
+    random_state = rng_state(device)
+    loss = closure()
+    parameters = dict(model.named_parameters()) if perturb == "all" else weights
+    point = cram_point(parameters, weights, compressor, rho, normalize_grad=normalize_grad)
+    if not plus:
+        model.zero_grad()
+    dense = {name: w.grad for name, w in parameters.items() if w.grad is not None}
+    with compressed_pass(model, parameters, weights, point, masked=masked), replayed(random_state, device, same_dropout):
+        closure()
+    if any(parameters[name].grad is not grad for name, grad in dense.items()):
+        raise ValueError("The closure cleared the gradients: leave zero_grad() out of it, cram_step calls it once an update.")
+    optimizer.step()
+    return loss
+
+
+def draw(
+    compressors: Sequence[Compressor], seed: int, update: int, probabilities: Sequence[float] | None = None
+) -> Compressor:
+    """Returns the compressor of one update: a pure function of (seed, update), so that resumed runs and all ranks agree.
+
+    Args:
+        compressors: one or more.
+        seed: of the run.
+        update: number of the optimizer update, from 0.
+        probabilities: relative weight of each compressor; uniform if not given.
+    """
+    return random.Random(f"cram:{seed}:{update}").choices(compressors, probabilities)[0]
+
+
+def rng_state(device: torch.device) -> list[Tensor]:
+    """The states of torch's random generators that dropout draws from: the CPU's and, if it is a GPU, `device`'s."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def set_rng_state(states: Sequence[Tensor], device: torch.device) -> None:
+    """Puts back what `rng_state` returned."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
+@contextmanager
+def replayed(states: Sequence[Tensor], device: torch.device, active: bool = True) -> Iterator[None]:
+    """Inside the block the random numbers restart from `states`; afterwards they go on as if it had drawn none."""
+    if not active:
+        yield
+        return
+    after = rng_state(device)
+    set_rng_state(states, device)
+    try:
+        yield
+    finally:
+        set_rng_state(after, device)
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    """The length of all tensors together, 0 for none; taken in float32 at least."""
+    if not tensors:
+        return 0.0
+    norms = [torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, torch.float32)) for t in tensors]
+    return float(torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
+
+
+def _exchange(a: Tensor, b: Tensor, elements: int = 1 << 20) -> None:
+    """Exchanges the contents of two tensors block by block, so that the buffer stays small."""
+    if a.dim() == 0:
+        a, b = a.unsqueeze(0), b.unsqueeze(0)
+    rows = max(1, elements // max(1, a[0].numel() if len(a) else 1))
+    for block_a, block_b in zip(a.split(rows), b.split(rows), strict=True):
+        buffer = block_a.clone()
+        block_a.copy_(block_b)
+        block_b.copy_(buffer)

@@ -1,0 +1,73 @@
+"""What CrAM cannot work with, told before any computing starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+INSTEAD = "CrAM works in one process on a CPU or one GPU, and with one process per GPU (DDP): torchrun --nproc_per_node=N script.py"
+
+
+def refuse_unsupported(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
+    """Raises `NotImplementedError` with every reason why this trainer's set-up cannot make a CrAM update.
+
+    CrAM moves the weights to another point and back between two backward passes of one update. That needs whole
+    weights and whole gradients in this process, and an optimizer that steps only when asked.
+    """
+    problems = _parallelism(trainer) + _optimizer(trainer) + _placement(trainer) + _targets(weights)
+    if problems:
+        raise NotImplementedError("\n".join([*problems, f"What works: {INSTEAD}"]))
+
+
+def _parallelism(trainer: Trainer) -> list[str]:
+    problems = []
+    if trainer.args.n_gpu > 1:
+        problems.append(f"DataParallel over {trainer.args.n_gpu} GPUs of one process is not supported.")
+    if trainer.is_deepspeed_enabled:
+        problems.append("DeepSpeed (--deepspeed) is not supported: its backward pass also steps, and shards the gradients.")
+    if trainer.is_fsdp_enabled or trainer.is_distributed_loading_by_transformers:
+        problems.append("FSDP and weights sharded while loading are not supported: no process holds a whole gradient.")
+    sizes = trainer.accelerator.parallelism_config
+    if sizes is not None:
+        kinds = {"tensor": sizes.tp_size, "context": sizes.cp_size, "sequence": sizes.sp_size}
+        problems += [f"{kind} parallelism (size {size}) is not supported." for kind, size in kinds.items() if size > 1]
+    if trainer.args.device.type == "xla":
+        problems.append("XLA devices are not supported.")
+    return problems
+
+
+def _optimizer(trainer: Trainer) -> list[str]:
+    name = str(trainer.args.optim.value)
+    if "lomo" in name or name.endswith("_layerwise"):
+        return [
+            f"--optim {name} updates weights inside the backward pass, so there is no gradient left to combine. "
+            "Type e.g. --optim adamw_torch."
+        ]
+    return []
+
+
+def _placement(trainer: Trainer) -> list[str]:
+    placement = getattr(trainer.model, "hf_device_map", None) or {}  # only models loaded with device_map have it
+    away = sorted({str(device) for device in placement.values()})
+    if "cpu" in away and len(away) > 1 or "disk" in away or len(away) > 1:
+        return [f"The model is spread over {', '.join(away)} (device_map). Load it without device_map."]
+    return []
+
+
+def _targets(weights: Mapping[str, Tensor]) -> list[str]:
+    problems = []
+    for what, names in (
+        ("frozen (requires_grad=False)", [name for name, w in weights.items() if not w.requires_grad]),
+        ("quantised or not floating point", [name for name, w in weights.items() if not w.is_floating_point()]),
+    ):
+        if names:
+            problems.append(
+                f"{len(names)} of the {len(weights)} weights to compress are {what}, first {names[0]}. Unfreeze or load "
+                "them in fp32, fp16 or bf16, or leave them out with --compress_exclude."
+            )
+    return problems

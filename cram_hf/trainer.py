@@ -1,0 +1,188 @@
+"""`CrAMTrainer`: the Hugging Face `Trainer` whose every optimizer update is a CrAM update."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from .arguments import CrAMArguments
+from .compressors import Compressor, parse_compressor
+from .core import compressed, compressed_pass, cram_point, draw, replayed, rng_state
+from .monitor import Monitor
+from .support import refuse_unsupported
+from .weights import compressible_weights
+
+logger = logging.getLogger(__name__)
+
+
+class CrAMTrainer(Trainer):
+    """Takes the place of `Trainer` in a script; `CrAMArguments` takes the place of `TrainingArguments`.
+
+    Trainer runs the dense pass over the accumulation window as always. After its last micro-batch, when `.grad` holds
+    the gradient g of the whole window and of all ranks, the weights go to the compressed point, the window runs a
+    second time and adds its gradient, and the weights come back bit for bit. So the right gradient sits in `.grad`
+    when Trainer goes on to clip and step, and everything else is Trainer's own: any optimizer, clipping, schedules,
+    mixed precision, checkpoints and resume. The returned and logged `loss` is the dense one. Without `compressors`
+    nothing differs from `Trainer`, bit for bit.
+
+    Raises:
+        TypeError: `args` are no `CrAMArguments`.
+        ValueError: a pattern of `compress_include` or `compress_exclude` matches nothing.
+        NotImplementedError: the set-up cannot make a CrAM update; the message says why and what works.
+    """
+
+    args: CrAMArguments
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.args, CrAMArguments):
+            raise TypeError(
+                f"CrAMTrainer got {type(self.args).__name__}; it takes CrAMArguments, which has all of TrainingArguments' "
+                "fields. Type: from cram_hf import CrAMArguments."
+            )
+        self._weights: dict[str, nn.Parameter] = {}
+        self._weights_of: nn.Module | None = None
+        self._monitor = Monitor()
+        if self.compressors:
+            refuse_unsupported(self, self.compressible)
+        elif not self.args.eval_compressors:
+            logger.info("No compressors: this is the plain Trainer. Type e.g. compressors=['topk:0.5', 'topk:0.7'].")
+
+    @property
+    def compressors(self) -> list[Compressor]:
+        """The compressors trained for, from `args.compressors` (which a hyperparameter search may change)."""
+        return [parse_compressor(spec) for spec in self.args.compressors]
+
+    @property
+    def compressible(self) -> dict[str, nn.Parameter]:
+        """The weights that are compressed, chosen anew when a trial of a hyperparameter search brings a new model."""
+        if self._weights_of is not self.model:
+            self._weights = compressible_weights(self.model, self.args.compress_include, self.args.compress_exclude)
+            self._weights_of, self._ignores_item_count = self.model, None
+        return self._weights
+
+    # ---- one update ----
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | int | None]:
+        """Keeps the window of micro-batches of the coming update for its second pass."""
+        self._window, items = super().get_batch_samples(*args, **kwargs)
+        self._random_states: list[list[Tensor]] = []
+        return self._window, items
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Runs the dense pass of a micro-batch and, after the last of an update, the compressed pass of them all."""
+        if not self.args.compressors:
+            return super().training_step(model, inputs, *args, **kwargs)
+        self._random_states.append(rng_state(self.args.device))
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if self.accelerator.sync_gradients:
+            self._compressed_window(model, *args, **kwargs)
+        return loss
+
+    def _compressed_window(self, model: nn.Module, *args: Any, **kwargs: Any) -> None:
+        """Adds the gradient of the compressed pass over the whole window to the dense one (or replaces it)."""
+        compressor = draw(self.compressors, self.args.seed, self.state.global_step, self.args.compressor_weights)
+        weights = self.compressible
+        parameters = dict(unwrapped(self.model).named_parameters()) if self.args.perturb == "all" else weights
+        scaler = self.accelerator.scaler
+        point = cram_point(
+            parameters,
+            weights,
+            compressor,
+            self.args.rho,
+            grad_scale=scaler.get_scale() if scaler is not None else 1.0,
+            normalize_grad=self.args.normalize_grad,
+        )
+        if not self.args.plus:
+            model.zero_grad()
+        losses = []
+        with compressed_pass(self.model, parameters, weights, point, masked=self.args.masked):
+            *head, last = zip(self._window, self._random_states, strict=True)
+            for inputs, state in head:
+                with self.accelerator.no_sync(model=model):
+                    losses.append(self._compressed_step(model, inputs, state, *args, **kwargs))
+            losses.append(self._compressed_step(model, *last, *args, **kwargs))
+        self._monitor.update(compressor, point, torch.stack(losses).sum())
+
+    def _compressed_step(self, model: nn.Module, inputs: dict[str, Any], state: list[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        with replayed(state, self.args.device, self.args.same_dropout):
+            return super().training_step(model, inputs, *args, **kwargs)
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Weights a micro-batch by its share of the window's labels where the head takes a plain mean.
+
+        Some heads (BERT's sequence classification and masked LM among them) accept the window's label count but
+        ignore it, and Trainer then leaves out the division (huggingface/transformers#47688): the gradient is too large
+        by accumulation steps times ranks. The loss of such a head, a mean over its n labels, becomes its exact share
+        n / N of the window's mean.
+        """
+        items = kwargs.get("num_items_in_batch")
+        labels = inputs.get("labels")
+        if not self.args.compressors or not self.model.training or items is None or labels is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        if self._ignores_item_count is None:
+            self._ignores_item_count = self._loss_ignores(items, inputs)
+        result = super().compute_loss(model, inputs, *args, **kwargs)
+        if not self._ignores_item_count:
+            return result
+        share = labels.ne(-100).sum() / items
+        return (result[0] * share, *result[1:]) if isinstance(result, tuple) else result * share
+
+    def _loss_ignores(self, items: Tensor | int, inputs: dict[str, Any]) -> bool:
+        """Whether the loss stays the same when the label count doubles; tried once, without dropout and gradients."""
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                once, twice = (
+                    super(CrAMTrainer, self).compute_loss(self.model, dict(inputs), num_items_in_batch=count)
+                    for count in (items, items * 2)
+                )
+        finally:
+            self.model.train()
+        return bool(once == twice)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Returns the operations of both passes."""
+        return super().floating_point_ops(inputs) * (2 if self.args.compressors else 1)
+
+    # ---- evaluation and logs ----
+
+    def evaluation_loop(
+        self, dataloader: Any, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+    ) -> EvalLoopOutput:
+        """Evaluates the dense model and then each of `eval_compressors`; `predict` stays dense.
+
+        Metrics of a compression carry its key, `eval_topk_0.8_f1`, and the count of samples covers all the loops.
+        """
+        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if not metric_key_prefix.startswith("eval"):
+            return output
+        metrics, samples = dict(output.metrics or {}), output.num_samples
+        for compressor in map(parse_compressor, self.args.eval_compressors):
+            with compressed(self.compressible, compressor):
+                extra = super().evaluation_loop(
+                    dataloader,
+                    f"{description} {compressor.spec}",
+                    *args,
+                    metric_key_prefix=f"{metric_key_prefix}_{compressor.key}",
+                    **kwargs,
+                )
+            metrics |= extra.metrics or {}
+            samples = (samples or 0) + (extra.num_samples or 0)
+        return output._replace(metrics=metrics, num_samples=samples)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Adds the method's own figures to the training logs."""
+        if "loss" in logs and self.args.compressors:
+            logs |= self._monitor.flush(unwrapped(self.model), self.accelerator)
+        super().log(logs, *args, **kwargs)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wrapped, whose parameter names carry no prefix; else the model itself."""
+    return getattr(model, "_orig_mod", model)
