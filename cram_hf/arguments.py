@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import get_args
 
+import torch
 from transformers import TrainingArguments
 
 from .compressors import parse_compressor
@@ -75,6 +76,8 @@ class CrAMArguments(TrainingArguments):
         problems = self._problems()
         if problems:
             raise ValueError("\n".join(problems))
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # changes nothing there, except that TrainingArguments then allows bf16
         super().__post_init__()
 
     def _problems(self) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from .arguments import CrAMArguments
 from .compressors import Compressor, parse_compressor
@@ -175,6 +176,12 @@ class CrAMTrainer(Trainer):
             metrics |= extra.metrics or {}
             samples = (samples or 0) + (extra.num_samples or 0)
         return output._replace(metrics=metrics, num_samples=samples)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        """Keeps the order of the evaluation set; Trainer would shuffle it too when *training* is grouped by length."""
+        if not has_length(eval_dataset) or self.args.world_size > 1:
+            return None  # the loader then goes through the set in order
+        return SequentialSampler(eval_dataset)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the method's own figures to the training logs."""

@@ -1,0 +1,1 @@
+"""SQuAD v1.1 scores as an `evaluate` metric."""

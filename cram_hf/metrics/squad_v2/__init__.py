@@ -1,0 +1,1 @@
+"""SQuAD v2.0 scores as an `evaluate` metric."""

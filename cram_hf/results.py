@@ -1,0 +1,157 @@
+"""The results file: what one training run scored, dense and after each one-shot compression."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cram_hf.results_schema import SCHEMA, VERSION, problems
+
+DENSE = "dense"
+TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores under one compression; the row `dense` is the model without any.
+
+    Args:
+        spec (`str`): the compression as the user types it, e.g. `topk:0.7`, or `dense`.
+        metrics (`dict[str, float | None]`): score by metric name, without prefix; `None` for a score that is not finite.
+        sparsity (`float`): measured share of zeros among the compressible weights, in [0, 1].
+        model_sparsity (`float`): measured share of zeros among all parameters, in [0, 1].
+        seconds (`float`): wall time of this evaluation.
+        examples (`int`): examples that were scored.
+    """
+
+    spec: str
+    metrics: dict[str, float | None]
+    sparsity: float
+    model_sparsity: float
+    seconds: float
+    examples: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run: what was trained, on what, with which versions, and its rows. `docs/results-schema.md` has every key.
+
+    Raises `ValueError` when a value does not fit the schema. `load` gives back an equal object of what `save` wrote, as
+    long as the values are plain JSON types.
+    """
+
+    task: str
+    label: str
+    model: str
+    model_parameters: int
+    compressible_parameters: int
+    created: str
+    command: str
+    seed: int
+    config: dict[str, Any]
+    data: dict[str, Any]
+    versions: dict[str, str]
+    commit: str | None
+    dirty: bool
+    machine: dict[str, Any]
+    training: dict[str, Any] | None
+    main_metric: str
+    rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        _raise_any(problems(self.document()), "results")
+
+    def row(self, spec: str) -> Row | None:
+        """Returns the row of `spec`, or `None` when that compression was not scored."""
+        return next((row for row in self.rows if row.spec == spec), None)
+
+    def score(self, spec: str, metric: str | None = None) -> float | None:
+        """Returns the score of `spec` (the main metric unless `metric` names another), or `None` when there is none."""
+        row = self.row(spec)
+        return None if row is None else row.metrics.get(metric or self.main_metric)
+
+    def document(self) -> dict[str, Any]:
+        """Returns the JSON document: plain types only, non-finite numbers as `None`, access tokens taken out."""
+        document = _plain({"schema": SCHEMA, "schema_version": VERSION, **asdict(self)})
+        assert isinstance(document, dict)
+        return document
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes the file whole or not at all; missing parent folders are made.
+
+        Raises:
+            FileExistsError: `path` exists and `overwrite` is false.
+        """
+        if not overwrite and Path(path).exists():
+            raise FileExistsError(
+                f"{path} exists already and results are never overwritten: choose another --output_dir, or move it away"
+            )
+        text = json.dumps(self.document(), indent=1, ensure_ascii=False, allow_nan=False)
+        write_whole(path, (text + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Results:
+        """Returns the run stored at `path`.
+
+        Raises:
+            ValueError: not a results file of this schema; names the file and every problem in it at once.
+            OSError: the file cannot be read.
+        """
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: not a results file, it is not valid JSON ({error})") from error
+        _raise_any(problems(document), str(path))
+        document["rows"] = tuple(Row(**row) for row in document["rows"])
+        return cls(**{key: value for key, value in document.items() if key not in {"schema", "schema_version"}})
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replaces `path` by `content` in one step, so that a reader sees the old file or the new one, never half of one."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """Returns the process's umask; reading it means setting it for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _plain(value: Any) -> Any:
+    """Returns `value` in JSON types: tuples as lists, anything unknown as text, a token nowhere."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items() if not is_token_name(str(key))}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int)) else TOKEN.sub("(token removed)", str(value))
+
+
+def is_token_name(name: str) -> bool:
+    """Whether a flag or configuration key holds an access token: `token`, `hub_token`, also cut short or with dashes."""
+    word = name.lstrip("-").replace("-", "_").lower()
+    return word == "token" or word.endswith("_token") or word.startswith("hub_t")
+
+
+def _raise_any(found: list[str], where: str) -> None:
+    """Raises one `ValueError` that lists every problem, if there is any."""
+    if found:
+        raise ValueError(f"{where}: {len(found)} problem{'s' * (len(found) > 1)}\n" + "\n".join(f"- {p}" for p in found))

@@ -1,0 +1,87 @@
+"""What a task is: the one interface between a kind of data (such as SQuAD) and the code that trains on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from datasets import Dataset
+from transformers import EvalPrediction, PreTrainedTokenizerBase, TrainingArguments
+
+Logits = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """
+    One set a model can be evaluated on.
+
+    Args:
+        features (`Dataset`):
+            What the model takes, one row a forward pass. Contains label columns, so that the Trainer computes metrics.
+        compute_metrics (`Callable`):
+            Maps an `EvalPrediction` in the order of `features` to scores without a prefix, such as `{"f1": 88.1}`.
+        write_predictions (`Callable`):
+            Writes the prediction files of these logits, in the order of `features`, into a folder under a prefix.
+        examples (`int`):
+            Number of questions (or sentences) behind the features.
+    """
+
+    features: Dataset
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]]
+    write_predictions: Callable[[Logits, Path, str], None]
+    examples: int
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """
+    Everything a run needs from its data; a set that was not asked for is `None`.
+
+    Args:
+        train (`Dataset`, *optional*):
+            Training features, with a column `length` (tokens) for sampling by length.
+        interim (`EvalSet`, *optional*):
+            The set for evaluations during training: a fixed sample, or `evaluation` itself.
+        evaluation (`EvalSet`, *optional*):
+            The whole evaluation set, for the end.
+        predict (`EvalSet`, *optional*):
+            A test set, for predictions only.
+        collator (`Callable`):
+            Makes a batch of tensors from a list of rows.
+        report (`dict`):
+            Where the data came from and how much there is, for the results file.
+    """
+
+    train: Dataset | None
+    interim: EvalSet | None
+    evaluation: EvalSet | None
+    predict: EvalSet | None
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """
+    A kind of data: its flags, its model head and its main score.
+
+    Attributes:
+        name (`str`): the task's word, as in `run_squad.py`.
+        Arguments (`type`): dataclass of the task's flags.
+        auto_class (`Any`): the `AutoModelFor...` class whose head the task trains.
+        main_metric (`str`): the score shown first and drawn in pictures, without a prefix.
+    """
+
+    name: str
+    Arguments: type
+    auto_class: Any
+    main_metric: str
+
+    def prepare(
+        self, task_args: Any, tokenizer: PreTrainedTokenizerBase, training_args: TrainingArguments
+    ) -> TaskData:
+        """Returns the data of one run, as the flags say. Raises `ValueError` or `OSError` on a user's mistake."""
+        ...

@@ -1,0 +1,32 @@
+"""Loads SQuAD, or a set with its columns, from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from datasets import Dataset, load_dataset
+
+from cram_hf.tasks.squad_records import FEATURES
+
+
+def load_hub(name: str, config: str | None, split: str) -> Dataset:
+    """
+    Returns one split of a data set on the Hub (or in the local cache), with the columns of `read_squad`.
+
+    Raises:
+        ValueError: if the set cannot be reached or found, lacks the split, or has other columns.
+    """
+    try:
+        dataset = load_dataset(name, config, split=split)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"--dataset_name {name}: could not load the split '{split}' from the Hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
+            "Check the name (SQuAD is rajpurkar/squad, v2.0 rajpurkar/squad_v2) and the network, or give local files: "
+            "--train_file train.json --validation_file dev.json"
+        ) from error
+    missing = [column for column in FEATURES if column not in dataset.column_names]
+    if missing:
+        raise ValueError(
+            f"--dataset_name {name}: the split '{split}' has no column {', '.join(missing)} (it has "
+            f"{', '.join(dataset.column_names)}); a SQuAD set has {', '.join(FEATURES)}"
+        )
+    return dataset.select_columns(list(FEATURES)).cast(FEATURES)
