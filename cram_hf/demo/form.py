@@ -1,9 +1,9 @@
 """What a passage form is: facts, each with several wordings and several questions, as templates with typed slots.
 
 A slot is written `{kind}` or `{kind_role}`: `{person}`, `{year_birth}`. The part before the underscore is the kind of
-value drawn for it (see `vocabulary.py`). A slot of the opening keeps its value through the whole passage; a slot of any
-other fact belongs to that one sentence, so a repeated fact gets fresh values each time. `{hero}` in an opening is a person
-with pronouns: `{he}`, `{him}`, `{his}` and `{surname}` follow from it.
+value drawn for it (see `vocabulary.py`). A slot of the opening keeps its value through the whole passage; a slot of
+any other fact belongs to that one sentence, so a repeated fact gets fresh values each time. `{hero}` in an opening is
+a person with pronouns: `{he}`, `{him}`, `{his}` and `{surname}` follow from it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Form:
     Args:
         name (`str`): What it is called in article titles, such as `"travel diary"`.
         opening (`Fact`): The first sentence; its values are shared by all that follow.
-        facts (`tuple[Fact, ...]`): Further sentences. Those with `repeat` are always told, of the others a part is drawn.
+        facts (`tuple[Fact, ...]`): Further sentences. Those with `repeat` are always told, of the rest a part is.
         asides (`tuple[str, ...]`): Sentences without slots, which add length and nothing to ask about.
     """
 

@@ -1,11 +1,11 @@
 """The project's synthetic reading-comprehension set: invented passages with questions, in the official SQuAD form.
 
 Every passage tells several facts with values of the same kinds (several people, several years, several places), so a
-question has to be read and matched; guessing a value of the right kind is wrong most of the time. The text is original,
-made from the templates of the `forms_*` modules; it describes no real person, place or event.
+question has to be read and matched; guessing a value of the right kind is wrong most of the time. The text is
+original, made from the templates of the `forms_*` modules; it describes no real person, place or event.
 
-What the dev set shares with the train set: the forms, the statements, common words, years and numbers. What it does not
-share: surnames, places and ships, and the last wording of every question that has three or more, which train never uses.
+The dev set shares with the train set its forms and statements, common words, years and numbers. It does not share
+surnames, places and ships, nor the last wording of a question that has three or more, which train never uses.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def generate(seed: int, passages: int, split: Split = "train") -> list[dict[str,
     Raises:
         `ValueError`: If `passages` is below 1 or `split` is neither.
     """
-    if passages < 1:
-        raise ValueError(f"passages is {passages}; a set needs at least 1. Try --train-passages 600.")
     if split not in ("train", "dev"):
         raise ValueError(f"split is {split!r}; there is 'train' and 'dev'. Use split=\"train\".")
+    if passages < 1:
+        raise ValueError(f"passages is {passages}; a set needs at least 1. Type e.g. --{split}-passages 80.")
     rng = random.Random(f"{split} {seed}")
     articles = []
     order: list[Form] = []

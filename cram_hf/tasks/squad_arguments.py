@@ -105,8 +105,9 @@ class SquadArguments:
             if Path(path).suffix.lower() not in EXTENSIONS
         ]
         if self.dataset_name and given:
+            name, path = next(iter(given.items()))
             problems.append(
-                f"--dataset_name {self.dataset_name} and --{next(iter(given))} are both given; "
+                f"--dataset_name {self.dataset_name} and --{name} {path} are both given; "
                 "take the questions either from the Hub or from files"
             )
         if self.dataset_config_name and not self.dataset_name:

@@ -168,7 +168,7 @@ def _read_csv(path: Path) -> Iterator[Located]:
         for row in reader:
             yield f"line {reader.line_num}", _csv_record(path, reader.line_num, row)
     except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num}: not valid CSV: {error}") from error
+        raise ValueError(f"{path}: line {reader.reader.line_num}: not valid CSV: {error}") from error
 
 
 def _csv_record(path: Path, line: int, row: dict[str, Any]) -> dict[str, Any]:
