@@ -45,31 +45,49 @@ class CrAMArguments(TrainingArguments):
 
     compressors: list[str] = field(
         default_factory=list,
-        metadata={"help": "Compressors to train for, one drawn per update: topk:0.7 topk:0.7:layer nm:2:4 quantize:8 nm:2:4+quantize:8."},
+        metadata={
+            "help": "Compressors to train for, one drawn per update: topk:0.7 topk:0.7:layer nm:2:4 quantize:8 nm:2:4+quantize:8."
+        },
     )
     compressor_weights: list[float] | None = field(
-        default=None, metadata={"help": "How often each compressor is drawn, relative to the others. Default: equally often."}
+        default=None,
+        metadata={"help": "How often each compressor is drawn, relative to the others. Default: equally often."},
     )
     rho: float = field(default=0.005, metadata={"help": "Size of the ascent step w + rho * gradient; 0 skips it."})
     plus: bool = field(
-        default=True, metadata={"help": "CrAM+: update with the sum of the dense and the compressed gradient. Else CrAM: the compressed one."}
+        default=True,
+        metadata={
+            "help": "CrAM+: update with the sum of the dense and the compressed gradient. Else CrAM: the compressed one."
+        },
     )
     masked: bool = field(
-        default=True, metadata={"help": "Let the compressed gradient act on the kept weights only; else straight through to all."}
+        default=True,
+        metadata={"help": "Let the compressed gradient act on the kept weights only; else straight through to all."},
     )
     perturb: str = field(
-        default="all", metadata={"help": "What the ascent step moves: all parameters, or the compressible weights only.", "choices": list(get_args(Perturb))}
+        default="all",
+        metadata={
+            "help": "What the ascent step moves: all parameters, or the compressible weights only.",
+            "choices": list(get_args(Perturb)),
+        },
     )
-    normalize_grad: bool = field(default=False, metadata={"help": "Divide the gradient by its norm in the ascent step, as SAM does."})
-    same_dropout: bool = field(default=True, metadata={"help": "Use the dense pass's dropout masks again in the compressed pass."})
+    normalize_grad: bool = field(
+        default=False, metadata={"help": "Divide the gradient by its norm in the ascent step, as SAM does."}
+    )
+    same_dropout: bool = field(
+        default=True, metadata={"help": "Use the dense pass's dropout masks again in the compressed pass."}
+    )
     compress_include: list[str] | None = field(
-        default=None, metadata={"help": "Names or patterns of the weights to compress. Default: the linear layers of the encoder."}
+        default=None,
+        metadata={"help": "Names or patterns of the weights to compress. Default: the linear layers of the encoder."},
     )
     compress_exclude: list[str] | None = field(
-        default=None, metadata={"help": "Names or patterns of weights that are never compressed, e.g. query or encoder.layer.0."}
+        default=None,
+        metadata={"help": "Names or patterns of weights that are never compressed, e.g. query or encoder.layer.0."},
     )
     eval_compressors: list[str] = field(
-        default_factory=list, metadata={"help": "Evaluate under each of these one-shot compressions too, e.g. topk:0.5 topk:0.8 nm:2:4."}
+        default_factory=list,
+        metadata={"help": "Evaluate under each of these one-shot compressions too, e.g. topk:0.5 topk:0.8 nm:2:4."},
     )
 
     def __post_init__(self) -> None:

@@ -22,7 +22,12 @@ class Parser(HfArgumentParser):
     """
 
     def __init__(self, dataclasses: Sequence[type], description: str) -> None:
-        super().__init__(list(dataclasses), description=description, allow_abbrev=False, usage="%(prog)s [config.yaml] [--flag value ...]")
+        super().__init__(
+            list(dataclasses),
+            description=description,
+            allow_abbrev=False,
+            usage="%(prog)s [config.yaml] [--flag value ...]",
+        )
 
     def parse(self, argv: Sequence[str]) -> tuple[Any, ...]:
         """Returns one instance of each dataclass.
@@ -39,7 +44,9 @@ class Parser(HfArgumentParser):
             raise ValueError("\n".join(f"Unknown flag {flag}.{_nearest(flag, known)}" for flag in unknown))
         *instances, rest = self.parse_args_into_dataclasses([*from_file, *argv], return_remaining_strings=True)
         if rest:
-            raise ValueError(f"Not understood: {' '.join(rest)}. A config file comes first, and a value follows its flag.")
+            raise ValueError(
+                f"Not understood: {' '.join(rest)}. A config file comes first, and a value follows its flag."
+            )
         return tuple(instances)
 
     def _read(self, path: Path) -> list[str]:
@@ -48,11 +55,15 @@ class Parser(HfArgumentParser):
             values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
         except FileNotFoundError:
             near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=3)
-            raise ValueError(f"There is no config file {path}.{' Near it: ' + ', '.join(near) + '.' if near else ''}") from None
+            raise ValueError(
+                f"There is no config file {path}.{' Near it: ' + ', '.join(near) + '.' if near else ''}"
+            ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is no valid YAML: {error}") from None
         if not isinstance(values, dict):
-            raise ValueError(f"{path} holds {type(values).__name__}; it must hold 'flag: value' lines, e.g. 'rho: 0.01'.")
+            raise ValueError(
+                f"{path} holds {type(values).__name__}; it must hold 'flag: value' lines, e.g. 'rho: 0.01'."
+            )
         words: list[str] = []
         problems: list[str] = []
         actions = {action.dest: action for action in self._actions if action.dest != "help"}

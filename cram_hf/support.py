@@ -29,7 +29,9 @@ def _parallelism(trainer: Trainer) -> list[str]:
     if trainer.args.n_gpu > 1:
         problems.append(f"DataParallel over {trainer.args.n_gpu} GPUs of one process is not supported.")
     if trainer.is_deepspeed_enabled:
-        problems.append("DeepSpeed (--deepspeed) is not supported: its backward pass also steps, and shards the gradients.")
+        problems.append(
+            "DeepSpeed (--deepspeed) is not supported: its backward pass also steps, and shards the gradients."
+        )
     if trainer.is_fsdp_enabled or trainer.is_distributed_loading_by_transformers:
         problems.append("FSDP and weights sharded while loading are not supported: no process holds a whole gradient.")
     sizes = trainer.accelerator.parallelism_config

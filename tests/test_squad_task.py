@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 from squad_fixtures import RECORDS, SHARED, UNANSWERABLE, record, tiny_tokenizer, write_json
-from transformers import BertConfig, BertForQuestionAnswering, EvalPrediction, HfArgumentParser, Trainer
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    HfArgumentParser,
+    Trainer,
+)
 from transformers import TrainingArguments as Arguments
 
 from cram_hf.tasks.base import EvalSet, Task, TaskData
@@ -27,6 +34,18 @@ def training_args(folder: Path, **options: Any) -> Arguments:
 def prepare(folder: Path, runs: dict[str, bool], tokenizer: Any = None, **flags: Any) -> TaskData:
     task_args = Squad.Arguments(**{**SMALL, **flags})
     return Squad().prepare(task_args, tokenizer or tiny_tokenizer(), training_args(folder, **runs))
+
+
+def tiny_model(vocabulary: int) -> BertForQuestionAnswering:
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+    )
+    return BertForQuestionAnswering(config)
 
 
 @pytest.fixture
@@ -135,15 +154,7 @@ def test_a_model_scores_the_same_in_any_padding_and_batch_size(
 ) -> None:
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer(side)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
-    )
-    model = BertForQuestionAnswering(config)
+    model = tiny_model(len(tokenizer))
     torch.nn.init.normal_(model.qa_outputs.weight, std=3.0)  # decided answers: rounding cannot reorder them
     texts = []
     for batch in (2, 8):
@@ -178,17 +189,8 @@ def test_shuffled_predictions_are_noticed(tmp_path: Path, dev_file: str) -> None
 
 def test_training_by_length_runs_and_the_length_does_not_reach_the_model(tmp_path: Path, train_file: str) -> None:
     data = prepare(tmp_path, {"do_train": True}, train_file=train_file)
-    tokenizer = tiny_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=8,
-        max_position_embeddings=64,
-    )
     trainer = Trainer(
-        BertForQuestionAnswering(config),
+        tiny_model(len(tiny_tokenizer())),
         training_args(tmp_path, train_sampling_strategy="group_by_length", max_steps=2, save_strategy="no"),
         data_collator=data.collator,
         train_dataset=data.train,
@@ -207,6 +209,14 @@ def test_a_test_file_without_answers_gives_features_without_labels(tmp_path: Pat
     assert found is not None
     assert not {"start_positions", "end_positions"} & set(found.features.column_names)
     assert found.examples == 3
+    trainer = Trainer(
+        tiny_model(len(tiny_tokenizer())),
+        training_args(tmp_path),
+        data_collator=DataCollatorWithPadding(tiny_tokenizer()),
+        compute_metrics=found.compute_metrics,  # not called: there is nothing to compare with
+    )
+    found.write_predictions(trainer.predict(found.features).predictions, tmp_path, "predict")
+    assert set(json.loads((tmp_path / "predict_predictions.json").read_text())) == {"q1", "q2", "q3"}
 
 
 def test_misaligned_training_answers_are_reported(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from typing import TypeVar
 
 from .base import Chain, Compressor
 from .nm import NM
@@ -10,6 +12,8 @@ from .quantize import Quantize
 from .topk import TopK
 
 __all__ = ["NM", "Chain", "Compressor", "Quantize", "TopK", "parse_compressor"]
+
+Number = TypeVar("Number", int, float)
 
 FORMS = "topk:SPARSITY, topk:SPARSITY:layer, nm:N:M, quantize:BITS, or several joined by '+', e.g. nm:2:4+quantize:8"
 
@@ -33,15 +37,22 @@ def _parse_member(word: str, spec: str) -> Compressor:
     try:
         match kind, values:
             case "topk", [sparsity]:
-                return TopK(float(sparsity))
+                return TopK(_number(float, sparsity))
             case "topk", [sparsity, scope]:
-                return TopK(float(sparsity), scope)  # type: ignore[arg-type]  # checked by TopK
+                return TopK(_number(float, sparsity), scope)  # type: ignore[arg-type]  # checked by TopK
             case "nm", [n, m]:
-                return NM(int(n), int(m))
+                return NM(_number(int, n), _number(int, m))
             case "quantize", [bits]:
-                return Quantize(int(bits))
+                return Quantize(_number(int, bits))
     except ValueError as error:
         raise ValueError(f"compressor {spec!r}: {error} Allowed are {FORMS}.") from None
-    near = difflib.get_close_matches(kind, ["topk", "nm", "quantize"], n=1)
+    near = difflib.get_close_matches(kind.lower(), ["topk", "nm", "quantize"], n=1)
     hint = f" Did you mean {near[0]!r}?" if near and near[0] != kind else ""
     raise ValueError(f"{spec!r} is no compressor.{hint} Allowed are {FORMS}.")
+
+
+def _number(kind: Callable[[str], Number], word: str) -> Number:
+    try:
+        return kind(word)
+    except ValueError:
+        raise ValueError(f"{word!r} is no {'whole ' if kind is int else ''}number.") from None

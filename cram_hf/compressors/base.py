@@ -55,10 +55,24 @@ class Compressor(ABC):
 class Chain(Compressor):
     """Compressors applied one after the other, e.g. prune and then quantize: `nm:2:4+quantize:8`.
 
-    The mask of a weight is the conjunction of the members' masks. An empty chain is the identity.
+    The mask of a weight is the conjunction of the members' masks. A chain among the members is taken apart, so that
+    each chain has one spec.
+
+    Args:
+        members (`tuple[Compressor, ...]`): two or more.
     """
 
     members: tuple[Compressor, ...]
+
+    def __post_init__(self) -> None:
+        flat = [
+            part for member in self.members for part in (member.members if isinstance(member, Chain) else (member,))
+        ]
+        if len(flat) < 2:
+            raise ValueError(
+                f"chain: {len(flat)} compressors were given; a chain has two or more. Type e.g. nm:2:4+quantize:8."
+            )
+        object.__setattr__(self, "members", tuple(flat))
 
     @property
     def spec(self) -> str:

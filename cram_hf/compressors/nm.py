@@ -29,7 +29,9 @@ class NM(Compressor):
 
     def __post_init__(self) -> None:
         if not 0 < self.n <= self.m:
-            raise ValueError(f"nm: {self.n}:{self.m} was given; n of each m weights are kept, 0 < n <= m. Type e.g. nm:2:4.")
+            raise ValueError(
+                f"nm: {self.n}:{self.m} was given; n of each m weights are kept, 0 < n <= m. Type e.g. nm:2:4."
+            )
 
     @property
     def spec(self) -> str:

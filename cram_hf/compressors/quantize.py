@@ -43,7 +43,7 @@ class Quantize(Compressor):
             )
         for weight in weights.values():
             if weight.numel():
-                weight.copy_(self._rounded(weight.detach()))
+                weight.copy_(self._rounded(weight.detach())).add_(0.0)  # integers have no -0: makes it +0
         return {}
 
     def _rounded(self, weight: Tensor) -> Tensor:
@@ -51,4 +51,5 @@ class Quantize(Compressor):
         rows = weight.double().flatten(1) if weight.dim() > 1 else weight.double().reshape(1, -1)
         peak = rows.abs().amax(dim=1, keepdim=True)
         steps = (rows * levels / torch.where(peak == 0, 1.0, peak)).round_()
-        return (steps * peak / levels).reshape(weight.shape)
+        rounded: Tensor = steps / levels * peak  # in this order: levels / levels is exactly 1
+        return rounded.reshape(weight.shape)

@@ -47,11 +47,13 @@ class TopK(Compressor):
                 f"topk: sparsity is {self.sparsity!r}; it is the share of zeros, a number in [0, 1]. Type e.g. topk:0.7."
             )
         if self.scope not in get_args(Scope):
-            raise ValueError(f"topk: scope is {self.scope!r}; allowed are 'global' and 'layer'. Type e.g. topk:0.7:layer.")
+            raise ValueError(
+                f"topk: scope is {self.scope!r}; allowed are 'global' and 'layer'. Type e.g. topk:0.7:layer."
+            )
 
     @property
     def spec(self) -> str:
-        return f"topk:{self.sparsity!r}".removesuffix(".0") + (":layer" if self.scope == "layer" else "")
+        return f"topk:{float(self.sparsity)!r}".removesuffix(".0") + (":layer" if self.scope == "layer" else "")
 
     def apply_(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         refuse_nan(weights)
@@ -86,7 +88,7 @@ class TopK(Compressor):
 
 def pruned_count(sparsity: float, numel: int) -> int:
     """Returns `floor(sparsity * numel)`, exact for the decimal number that `sparsity` was written as."""
-    return int(Fraction(str(sparsity)) * numel)
+    return int(Fraction(repr(float(sparsity))) * numel)
 
 
 def _bits(weight: Tensor, dtype: torch.dtype) -> Tensor:

@@ -25,6 +25,7 @@ PASSAGES_PER_ARTICLE = 4
 QUESTIONS = (3, 6)
 WORDS = (60, 160)
 SLOT = re.compile(r"\{(\w+)\}")
+PRONOUNS = frozenset(("he", "him", "his", "surname"))
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,8 @@ def generate(seed: int, passages: int, split: Split = "train") -> list[dict[str,
 
 def write_passage(form: Form, rng: random.Random, split: Split) -> Passage:
     """Return a passage of `form` with all its candidate questions; `rng` is advanced."""
-    vocabulary = Vocabulary(rng, split)
     while True:
-        passage = Passage()
+        passage, vocabulary = Passage(), Vocabulary(rng, split)
         shared = _tell(passage, form.opening, f"{form.name}/0", {}, vocabulary)
         told = sorted(_choose(form, rng))
         asides = {rng.choice(told): aside for aside in rng.sample(form.asides, rng.randint(1, 2))}
@@ -118,9 +118,8 @@ def _tell(passage: Passage, fact: Fact, name: str, shared: dict[str, str], vocab
     rng = vocabulary.rng
     known = dict(shared)
     statement = rng.choice(fact.statements)
-    for slot in sorted({*SLOT.findall(fact.statements[0]), *fact.asks} - _derived(known)):
-        if slot not in known:
-            known[slot] = vocabulary.draw(slot.split("_")[0])
+    for slot in sorted({*SLOT.findall(fact.statements[0]), *fact.asks} - PRONOUNS - known.keys()):
+        known[slot] = vocabulary.draw(slot.split("_")[0])
     if "hero" in known:
         known |= pronouns(known["hero"])
     spans = _write(passage, statement, known)
@@ -129,10 +128,6 @@ def _tell(passage: Passage, fact: Fact, name: str, shared: dict[str, str], vocab
         wording = rng.choice(wordings[:-1] if held_out else wordings)
         passage.candidates.append(Question(f"{name}/{slot}", wording.format_map(known), spans[slot]))
     return known
-
-
-def _derived(known: dict[str, str]) -> set[str]:
-    return {"he", "him", "his", "surname"} if "hero" in known else set()
 
 
 def _write(passage: Passage, statement: str, values: dict[str, str]) -> dict[str, Span]:
@@ -147,7 +142,7 @@ def _write(passage: Passage, statement: str, values: dict[str, str]) -> dict[str
             text += values[slot]
     passage.text = text[:start] + text[start].upper() + text[start + 1 :]
     found = {slot: Span(_kind(slot), passage.text[at : at + len(value)], at) for slot, (at, value) in spans.items()}
-    passage.spans += [span for slot, span in found.items() if slot not in ("he", "him", "his", "surname")]
+    passage.spans += [span for slot, span in found.items() if slot not in PRONOUNS]
     return found
 
 

@@ -61,8 +61,8 @@ def squad_scores(predictions: Mapping[str, str], golds: Mapping[str, Sequence[st
     Raises:
         ValueError: if there are no questions, or one of them has no accepted text.
 
-    >>> squad_scores({"q": "in Paris"}, {"q": ["Paris", "the city of Paris"]})["f1"]
-    66.66666666666667
+    >>> round(squad_scores({"q": "in Paris"}, {"q": ["Paris", "the city of Rome"]})["f1"], 2)
+    66.67
     """
     _check_golds(golds)
     if empty := next((key for key, texts in golds.items() if not texts), None):

@@ -58,7 +58,8 @@ def _top(values: np.ndarray, count: int) -> np.ndarray:
     bits = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
     keys = (bits << np.uint64(32)) | (_LOW_32_BITS - np.arange(width, dtype=np.uint64))
     best = np.sort(np.partition(keys, width - count, axis=1)[:, width - count :], axis=1)[:, ::-1]
-    return (_LOW_32_BITS - (best & _LOW_32_BITS)).astype(np.int64)
+    positions: np.ndarray = (_LOW_32_BITS - (best & _LOW_32_BITS)).astype(np.int64)
+    return positions
 
 
 def candidates(windows: Windows, start: np.ndarray, end: np.ndarray, n_best: int, longest: int) -> Spans:

@@ -127,9 +127,10 @@ def _children(path: Path, where: str, parent: Any, key: str) -> list[Any]:
         raise ValueError(f"{path}: {where} is {json_type(parent)}, but must be an object with the key '{key}'")
     if key not in parent:
         raise ValueError(f"{path}: {where}: the key '{key}' is missing; it has {_keys(parent)}")
-    if not isinstance(parent[key], list):
-        raise ValueError(f"{path}: {where}: '{key}' is {json_type(parent[key])}, but must be a list")
-    return parent[key]
+    children = parent[key]
+    if not isinstance(children, list):
+        raise ValueError(f"{path}: {where}: '{key}' is {json_type(children)}, but must be a list")
+    return children
 
 
 def _keys(content: dict[str, Any]) -> str:

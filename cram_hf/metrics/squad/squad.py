@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -35,7 +37,7 @@ class SquadMetric(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions: list[dict], references: list[dict]) -> dict[str, float]:
+    def _compute(self, predictions: list[dict[str, Any]], references: list[dict[str, Any]]) -> dict[str, float]:
         return squad_scores(
             {row["id"]: row["prediction_text"] for row in predictions},
             {row["id"]: row["answers"]["text"] for row in references},

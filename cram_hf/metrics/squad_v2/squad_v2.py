@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -40,7 +42,7 @@ class SquadV2Metric(evaluate.Metric):
         )
 
     def _compute(
-        self, predictions: list[dict], references: list[dict], no_answer_threshold: float = 1.0
+        self, predictions: list[dict[str, Any]], references: list[dict[str, Any]], no_answer_threshold: float = 1.0
     ) -> dict[str, float]:
         return squad_v2_scores(
             {row["id"]: row["prediction_text"] for row in predictions},
