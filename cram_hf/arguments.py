@@ -15,20 +15,20 @@ from .core import Perturb
 
 @dataclass
 class CrAMArguments(TrainingArguments):
-    """`transformers.TrainingArguments` and the arguments of CrAM (Peste et al., ICLR 2023).
+    """The arguments of CrAM (Peste et al., ICLR 2023), on top of those of `transformers.TrainingArguments`.
 
     Args:
         compressors (`list[str]`, *optional*, defaults to `[]`): the compressors trained for, as words: `topk:0.7`,
-            `topk:0.7:layer`, `nm:2:4`, `quantize:8`, `nm:2:4+quantize:8`. One is drawn for each optimizer update, as a
-            function of `seed` and the update's number alone. None: the trainer is the plain `Trainer`.
+            `topk:0.7:layer`, `nm:2:4`, `quantize:8`, `nm:2:4+quantize:8`. One is drawn for each optimizer update, as
+            a function of `seed` and the update's number alone. Without any the trainer is the plain `Trainer`.
         compressor_weights (`list[float]`, *optional*): how often each compressor is drawn, relative to the others;
             equally often if not given.
         rho (`float`, *optional*, defaults to 0.005): size of the ascent step w + rho * g before compression; 0 is
             allowed and skips the ascent.
-        plus (`bool`, *optional*, defaults to `True`): CrAM+, which updates with the sum of the dense and the compressed
-            gradient. `False`: CrAM, the compressed gradient alone.
-        masked (`bool`, *optional*, defaults to `True`): the compressed gradient acts on the kept weights only. `False`:
-            straight through to all.
+        plus (`bool`, *optional*, defaults to `True`): CrAM+, which updates with the sum of the dense and the
+            compressed gradient. `False`: CrAM, the compressed gradient alone.
+        masked (`bool`, *optional*, defaults to `True`): the compressed gradient acts on the kept weights only.
+            `False`: straight through to all.
         perturb (`"all"` or `"compressible"`, *optional*, defaults to `"all"`): what the ascent moves.
         normalize_grad (`bool`, *optional*, defaults to `False`): divide g by its norm in the ascent, as SAM does.
         same_dropout (`bool`, *optional*, defaults to `True`): the compressed pass replays the dropout masks of the
@@ -37,7 +37,8 @@ class CrAMArguments(TrainingArguments):
             default choice, the linear layers of the encoder.
         compress_exclude (`list[str]`, *optional*): names or patterns of weights to leave out.
         eval_compressors (`list[str]`, *optional*, defaults to `[]`): every evaluation is repeated for each of these
-            one-shot compressions; metrics are called `eval_topk_0.8_f1` and so on, which `metric_for_best_model` takes.
+            one-shot compressions; metrics are called `eval_topk_0.8_f1` and so on, names that `metric_for_best_model`
+            takes.
 
     Raises:
         ValueError: one message with every problem of these fields.
@@ -46,7 +47,8 @@ class CrAMArguments(TrainingArguments):
     compressors: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Compressors to train for, one drawn per update: topk:0.7 topk:0.7:layer nm:2:4 quantize:8 nm:2:4+quantize:8."
+            "help": "Compressors to train for, one drawn per update: topk:0.7 topk:0.7:layer nm:2:4 quantize:8 "
+            "nm:2:4+quantize:8. None: the plain Trainer."
         },
     )
     compressor_weights: list[float] | None = field(
@@ -57,7 +59,7 @@ class CrAMArguments(TrainingArguments):
     plus: bool = field(
         default=True,
         metadata={
-            "help": "CrAM+: update with the sum of the dense and the compressed gradient. Else CrAM: the compressed one."
+            "help": "CrAM+: update with the sum of the dense and the compressed gradient; else CrAM: the compressed."
         },
     )
     masked: bool = field(
@@ -96,19 +98,17 @@ class CrAMArguments(TrainingArguments):
             raise ValueError("\n".join(problems))
         if not torch.accelerator.is_available():
             self.use_cpu = True  # changes nothing there, except that TrainingArguments then allows bf16
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
 
     def _problems(self) -> list[str]:
         """Every problem of the CrAM fields, a line each."""
         problems = []
-        for flag, specs in (("compressors", self.compressors), ("eval_compressors", self.eval_compressors)):
-            for spec in specs:
-                try:
-                    parse_compressor(spec)
-                except ValueError as error:
-                    problems.append(f"--{flag}: {error}")
-            if len(set(specs)) < len(specs):
-                problems.append(f"--{flag} {' '.join(specs)}: a compressor is named twice; name each once.")
+        for flag in ("compressors", "eval_compressors", "compress_include", "compress_exclude"):
+            words = getattr(self, flag)
+            if isinstance(words, str):
+                problems.append(f"{flag}={words!r} is one word; a list is needed. Type {flag}=[{words!r}].")
+            elif flag.endswith("compressors"):
+                problems += _spec_problems(flag, words)
         if not (math.isfinite(self.rho) and self.rho >= 0):
             problems.append(f"--rho {self.rho}: the ascent step is a finite number, 0 or more. Type e.g. --rho 0.005.")
         if self.perturb not in get_args(Perturb):
@@ -124,3 +124,16 @@ class CrAMArguments(TrainingArguments):
                 f"{len(self.compressors)} compressors, not all 0."
             )
         return problems
+
+
+def _spec_problems(flag: str, specs: list[str]) -> list[str]:
+    """What is wrong with a list of compressors."""
+    problems, keys = [], []
+    for spec in specs:
+        try:
+            keys.append(parse_compressor(spec).key)
+        except ValueError as error:
+            problems.append(f"--{flag}: {error}")
+    if len(set(keys)) < len(keys):
+        problems.append(f"--{flag} {' '.join(specs)}: a compressor is named twice; name each once.")
+    return problems

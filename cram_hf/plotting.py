@@ -6,7 +6,8 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
 
 from cram_hf.results import DENSE, Results, Row, write_whole
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart with every common colour blindness; yellow is left out as too faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MUTED = "#7F7F7F"
-MARKERS = "DsP^vX*h"
+MUTED, INK = "#8C8C8C", "#333333"
+NM_MARKERS, CHAIN_MARKERS, OTHER_MARKERS = "DspH", "oh8d", "^v<>X*"
 SIZE, DPI = (8.0, 5.0), 150
 TOPK = re.compile(r"topk:[^:+]+(?P<layer>:layer)?(:global)?")
 PERCENTAGES = {"f1", "exact", "exact_match", "accuracy"}
@@ -44,14 +45,14 @@ def plot(
 def figure(results: Sequence[Results], metric: str | None = None, baseline: Results | None = None) -> Figure:
     """Returns the curves of all runs in one axes, ready to save.
 
-    Each run has a colour: a line through its dense score and its global top-k rows, a dashed line for top-k with the same
-    sparsity in every layer, a mark for every other compression (N:M, quantized, chains), a thin dotted line at its dense
-    score. Horizontally stands the *measured* sparsity of the compressible weights. `baseline` is drawn in grey, behind.
+    Each run has a colour: a line through its dense score and its global top-k rows, a dashed line for top-k with the
+    same sparsity in every layer, a mark for every other compression (N:M, quantized, chains), a thin dotted line at
+    its dense score. Horizontally stands the *measured* sparsity of the compressible weights.
 
     Args:
         results (`Sequence[Results]`): the runs, in the order of the legend; at least one.
         metric (`str`, *optional*): what to draw. Defaults to the main metric of the first run.
-        baseline (`Results`, *optional*): a run to compare with.
+        baseline (`Results`, *optional*): a run to compare with, drawn in grey behind the others.
 
     Raises:
         ValueError: there is no run, or one lacks the metric.
@@ -60,25 +61,27 @@ def figure(results: Sequence[Results], metric: str | None = None, baseline: Resu
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise ImportError('the picture needs matplotlib, which is missing: pip install "cram-hf[plot]"') from error
+    if not results:
+        raise ValueError("there is no run to draw: give at least one results file")
     runs = [*([baseline] if baseline else []), *results]
-    metric = _checked(runs, metric or (results[0].main_metric if results else ""))
-    drawn = Figure(figsize=SIZE, dpi=DPI, layout="constrained", facecolor="white")
+    metric = metric or results[0].main_metric
+    _check_metric(runs, metric)
+    drawn = Figure(SIZE, DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
     FigureCanvasAgg(drawn)
     axes = drawn.add_subplot()
-    markers = dict(zip(sorted({row.spec for run in runs for row in run.rows if _is_mark(row)}), MARKERS * 9, strict=False))
-    colours = [*([MUTED] if baseline else []), *COLOURS * len(results)]
-    for order, (run, colour) in enumerate(zip(runs, colours, strict=False)):
+    markers = _markers(runs)
+    colours = [*([MUTED] if baseline else []), *islice(cycle(COLOURS), len(results))]
+    for order, (run, colour) in enumerate(zip(runs, colours, strict=True)):
         _draw_run(axes, run, metric, colour, markers, order)
-    _label(axes, results[0], metric, [score for run in runs for row in run.rows for score in [row.metrics[metric]]])
-    _legend(axes, runs, colours, markers)
+    _label(axes, results[0], metric, [row.metrics[metric] for run in runs for row in run.rows])
+    _legend(drawn, runs, colours, markers)
     return drawn
 
 
-def _checked(runs: list[Results], metric: str) -> str:
-    if not runs:
-        raise ValueError("there is no run to draw: give at least one results file")
+def _check_metric(runs: list[Results], metric: str) -> None:
     for run in runs:
         for row in run.rows:
             if metric not in row.metrics:
@@ -86,15 +89,31 @@ def _checked(runs: list[Results], metric: str) -> str:
                     f"{run.label!r} has no metric {metric!r} at {row.spec}, it has {', '.join(row.metrics)}: "
                     "draw one of these, or leave that run out"
                 )
-    return metric
 
 
 def _is_mark(row: Row) -> bool:
     return row.spec != DENSE and not TOPK.fullmatch(row.spec)
 
 
+def _markers(runs: list[Results]) -> dict[str, str]:
+    """Returns one shape a compression, the same in every run: N:M patterns first, then others, then chains."""
+    specs = sorted({row.spec for run in runs for row in run.rows if _is_mark(row)})
+    chains = [spec for spec in specs if "+" in spec]
+    patterns = [spec for spec in specs if spec.startswith("nm:") and spec not in chains]
+    others = [spec for spec in specs if spec not in chains and spec not in patterns]
+    families = ((patterns, NM_MARKERS), (others, OTHER_MARKERS), (chains, CHAIN_MARKERS))
+    return {spec: marker for family, markers in families for spec, marker in zip(family, cycle(markers), strict=False)}
+
+
+def _mark_look(spec: str, marker: str, colour: str) -> dict[str, Any]:
+    """Returns how a mark is drawn. A chain is hollow and larger, since it often lies on top of its first member."""
+    hollow = "+" in spec
+    look = {"mfc": "none", "mec": colour, "ms": 13, "mew": 1.5} if hollow else {"mfc": colour, "mec": "white", "ms": 9}
+    return {"ls": "", "marker": marker, **look}
+
+
 def _curve(run: Results, metric: str, *, layer: bool) -> list[tuple[float, float]]:
-    """Returns (sparsity in percent, score) of one scope by rising sparsity, from the dense score on; empty if unscored."""
+    """Returns (sparsity in percent, score) of one scope by rising sparsity, from dense on; empty if not scored."""
     rows = [row for row in run.rows if (found := TOPK.fullmatch(row.spec)) and bool(found["layer"]) is layer]
     points = [(100 * row.sparsity, score) for row in rows if (score := row.metrics[metric]) is not None]
     dense = run.score(DENSE, metric)
@@ -105,15 +124,23 @@ def _draw_run(axes: Axes, run: Results, metric: str, colour: str, markers: dict[
     for layer, style in ((False, "-"), (True, "--")):
         if points := _curve(run, metric, layer=layer):
             label = f"{run.label}: top-k " + ("per layer" if layer else "global")
-            face = "white" if layer else colour
-            axes.plot(
-                *zip(*points, strict=True), style, color=colour, lw=2, marker="o", ms=5, mfc=face, label=label, zorder=3 + order
-            )
+            look: dict[str, Any] = {
+                "color": colour,
+                "lw": 2,
+                "marker": "o",
+                "ms": 5,
+                "mfc": "white" if layer else colour,
+            }
+            axes.plot(*zip(*points, strict=True), ls=style, **look, label=label, zorder=3 + order)
     for row in filter(_is_mark, run.rows):
         if (score := row.metrics[metric]) is not None:
-            label = f"{run.label}: {row.spec}"
             at = ([100 * row.sparsity], [score])
-            axes.plot(*at, markers[row.spec], color=colour, ms=10, mec="white", mew=1.2, label=label, zorder=20 + order)
+            axes.plot(
+                *at,
+                **_mark_look(row.spec, markers[row.spec], colour),
+                label=f"{run.label}: {row.spec}",
+                zorder=20 + order,
+            )
     if (dense := run.score(DENSE, metric)) is not None:
         axes.axhline(dense, color=colour, lw=1, ls=":", label=f"{run.label}: {DENSE}", zorder=2)
 
@@ -134,20 +161,20 @@ def _label(axes: Axes, run: Results, metric: str, scores: list[float | None]) ->
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(axes: Axes, runs: list[Results], colours: list[str], markers: dict[str, str]) -> None:
-    """Puts one entry a run and one a kind of mark below the axes, where they hide no data."""
+def _legend(figure: Figure, runs: list[Results], colours: list[str], markers: dict[str, str]) -> None:
+    """Puts one entry a run and one a kind of mark below the axes, in as few rows as fit, where they hide no data."""
     from matplotlib.lines import Line2D
 
-    black = "#333333"
-    entries = [Line2D([], [], color=c, lw=2.5, label=run.label) for run, c in zip(runs, colours, strict=False)]
-    labels = {str(line.get_label()).rpartition(": ")[2] for line in axes.lines}
-    styles = {"top-k global": ("-", black), "top-k per layer": ("--", "white")}
-    for words, (style, face) in styles.items():
-        if words in labels:
-            entries.append(Line2D([], [], color=black, ls=style, marker="o", ms=5, mfc=face, label=words))
+    entries = [Line2D([], [], color=c, lw=2.5, label=run.label) for run, c in zip(runs, colours, strict=True)]
+    drawn = {str(line.get_label()).rpartition(": ")[2] for line in figure.axes[0].lines}
+    for words, style, face in (("top-k global", "-", INK), ("top-k per layer", "--", "white")):
+        if words in drawn:
+            entries.append(Line2D([], [], color=INK, ls=style, marker="o", ms=5, mfc=face, label=words))
     for spec, marker in markers.items():
-        word = spec.removeprefix("nm:") if "+" not in spec else spec
-        entries.append(Line2D([], [], color=black, ls="", marker=marker, ms=8, label=word))
-    entries.append(Line2D([], [], color=black, lw=1, ls=":", label="own dense score"))
-    figure = axes.figure
-    figure.legend(handles=entries, loc="outside lower left", ncols=min(len(entries), 5), frameon=False, fontsize=10)
+        entries.append(Line2D([], [], **_mark_look(spec, marker, INK), label=spec.replace("nm:", "")))
+    entries.append(Line2D([], [], color=INK, lw=1, ls=":", label="own dense score"))
+    for columns in range(len(entries), 0, -1):
+        legend = figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
+        if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+            return
+        legend.remove()

@@ -1,4 +1,4 @@
-"""Where a result came from: the command, the versions, the commit and the machine. No tokens, no paths but the user's."""
+"""Where a result came from: command, versions, commit and machine; no tokens, no paths but those the user typed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def environment(*, threads: int, gpu: str | None = None) -> dict[str, Any]:
 def command_line(argv: Sequence[str]) -> str:
     """Returns the command that `argv` (as `sys.argv`) came from, quoted so that a shell reads it back the same.
 
-    Access tokens are dropped with their flag (`--hub_token X`, `--hub_token=X`, and whatever looks like one elsewhere).
+    Access tokens are dropped with their flag (`--hub_token X`, `--hub_token=X`), as is what looks like one.
     The script is named without its folder where that folder is absolute, as it is under `python -m`.
     """
     kept: list[str] = []
@@ -82,7 +82,7 @@ def _cpu() -> str:
 
 
 def _commit() -> tuple[str | None, bool]:
-    """Returns the commit this package's checkout is at and whether tracked files differ; `(None, False)` outside one."""
+    """Returns the commit of this package's checkout and whether tracked files differ; `(None, False)` outside one."""
     home = Path(__file__).resolve().parents[1]
     top = _git(home, "rev-parse", "--show-toplevel")
     commit = _git(home, "rev-parse", "--short=12", "HEAD")
@@ -94,7 +94,9 @@ def _commit() -> tuple[str | None, bool]:
 
 def _git(folder: Path, *words: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class Row:
 
     Args:
         spec (`str`): the compression as the user types it, e.g. `topk:0.7`, or `dense`.
-        metrics (`dict[str, float | None]`): score by metric name, without prefix; `None` for a score that is not finite.
+        metrics (`dict[str, float | None]`): score by metric name, without prefix; `None` where not finite.
         sparsity (`float`): measured share of zeros among the compressible weights, in [0, 1].
         model_sparsity (`float`): measured share of zeros among all parameters, in [0, 1].
         seconds (`float`): wall time of this evaluation.
@@ -42,8 +42,8 @@ class Row:
 class Results:
     """One run: what was trained, on what, with which versions, and its rows. `docs/results-schema.md` has every key.
 
-    Raises `ValueError` when a value does not fit the schema. `load` gives back an equal object of what `save` wrote, as
-    long as the values are plain JSON types.
+    Raises `ValueError` when a value does not fit the schema. What `save` wrote `load` gives back equal, as long as the
+    values are plain JSON types.
     """
 
     task: str
@@ -72,7 +72,7 @@ class Results:
         return next((row for row in self.rows if row.spec == spec), None)
 
     def score(self, spec: str, metric: str | None = None) -> float | None:
-        """Returns the score of `spec` (the main metric unless `metric` names another), or `None` when there is none."""
+        """Returns the score of `spec` (the main metric unless `metric` names another), or `None` if there is none."""
         row = self.row(spec)
         return None if row is None else row.metrics.get(metric or self.main_metric)
 
@@ -90,7 +90,7 @@ class Results:
         """
         if not overwrite and Path(path).exists():
             raise FileExistsError(
-                f"{path} exists already and results are never overwritten: choose another --output_dir, or move it away"
+                f"{path} exists and results are never overwritten: choose another --output_dir, or move it away"
             )
         text = json.dumps(self.document(), indent=1, ensure_ascii=False, allow_nan=False)
         write_whole(path, (text + "\n").encode())
@@ -113,25 +113,16 @@ class Results:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replaces `path` by `content` in one step, so that a reader sees the old file or the new one, never half of one."""
+    """Replaces `path` by `content` in one step: a reader sees the old file or the new one, never half of one."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
+        temporary.write_bytes(content)
+        os.replace(temporary, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """Returns the process's umask; reading it means setting it for a moment."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _plain(value: Any) -> Any:
@@ -140,13 +131,17 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items() if not is_token_name(str(key))}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int)) else TOKEN.sub("(token removed)", str(value))
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):  # NumPy's scalars too
+        return float(value) if math.isfinite(value) else None
+    return TOKEN.sub("(token removed)", str(value))
 
 
 def is_token_name(name: str) -> bool:
-    """Whether a flag or configuration key holds an access token: `token`, `hub_token`, also cut short or with dashes."""
+    """Whether a flag or configuration key holds an access token, such as `--hub_token`, `--hub-tok`, `token`."""
     word = name.lstrip("-").replace("-", "_").lower()
     return word == "token" or word.endswith("_token") or word.startswith("hub_t")
 
@@ -154,4 +149,5 @@ def is_token_name(name: str) -> bool:
 def _raise_any(found: list[str], where: str) -> None:
     """Raises one `ValueError` that lists every problem, if there is any."""
     if found:
-        raise ValueError(f"{where}: {len(found)} problem{'s' * (len(found) > 1)}\n" + "\n".join(f"- {p}" for p in found))
+        lines = "".join(f"\n- {problem}" for problem in found)
+        raise ValueError(f"{where}: {len(found)} problem{'s' * (len(found) > 1)}{lines}")

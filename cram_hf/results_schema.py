@@ -32,7 +32,7 @@ SHARE: Check = (lambda value: _is_number(value) and 0 <= value <= 1, "a number i
 OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
 TEXT_OR_NULL: Check = (lambda value: value is None or _is_text(value), "a non-empty text or null")
 SCORES: Check = (
-    lambda value: isinstance(value, dict) and value and all(s is None or _is_number(s) for s in value.values()),
+    lambda value: isinstance(value, dict) and value != {} and all(s is None or _is_number(s) for s in value.values()),
     "an object of numbers (null where a score is not finite)",
 )
 
@@ -105,7 +105,9 @@ def _check_rows(rows: list[Any], main_metric: object) -> list[str]:
         found += _check(row, ROW, where)
         metrics = row.get("metrics")
         if isinstance(metrics, dict) and main_metric not in metrics:
-            found.append(f'{where}the main metric "{main_metric}" is missing from "metrics", which has {_names(metrics)}')
+            found.append(
+                f'{where}the main metric "{main_metric}" is missing from "metrics", which has {_names(metrics)}'
+            )
         if row.get("spec") in specs:
             found.append(f"{where}the spec appears twice; one row a spec")
         specs.append(row.get("spec"))
@@ -116,9 +118,7 @@ def _check_part(part: object, fields: dict[str, Check], where: str, *, others_al
     return _check(part, fields, where, others_allowed=others_allowed) if isinstance(part, dict) else []
 
 
-def _check(
-    part: dict[str, Any], fields: dict[str, Check], where: str, *, others_allowed: bool = False
-) -> list[str]:
+def _check(part: dict[str, Any], fields: dict[str, Check], where: str, *, others_allowed: bool = False) -> list[str]:
     found = [f'{where}"{name}" is missing' for name in fields if name not in part]
     for name, value in part.items():
         if name in fields:

@@ -112,9 +112,10 @@ def run(task: Task, argv: list[str]) -> Results | None:
             _write(results, baseline, Path(args.output_dir))
             for spec in output.export:
                 _export(trainer, tokenizer, results, spec)
-    if data.predict and trainer.is_world_process_zero():
+    if data.predict:
         logits = trainer.predict(data.predict.features, metric_key_prefix="predict").predictions
-        data.predict.write_predictions(logits, Path(args.output_dir), "predict")
+        if trainer.is_world_process_zero():
+            data.predict.write_predictions(logits, Path(args.output_dir), "predict")
     return results
 
 
@@ -124,12 +125,13 @@ def run(task: Task, argv: list[str]) -> Results | None:
 def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) -> Results | None:
     """Refuses what would fail or overwrite later; returns the baseline."""
     folder = Path(args.output_dir)
-    for flag, specs in (("export", output.export),):
-        for spec in specs:
-            try:
-                parse_compressor(spec)
-            except ValueError as error:
-                raise ValueError(f"--{flag}: {error}") from None
+    for spec in output.export:
+        try:
+            parse_compressor(spec)
+        except ValueError as error:
+            raise ValueError(f"--export: {error}") from None
+    if args.hub_token:  # Trainer would write it into training_args.bin; huggingface_hub reads the environment
+        os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: give at least one of --do_train, --do_eval and --do_predict.")
     if (folder / "results.json").exists():
@@ -190,7 +192,7 @@ def _train(trainer: CrAMTrainer) -> dict[str, Any]:
 def evaluate(trainer: CrAMTrainer, data: TaskData, folder: Path) -> Iterator[Row]:
     """Yields the scores on the whole evaluation set: the dense model's, then each one-shot compression's.
 
-    The model is as before after each row. Prediction files go to `folder`, prefixed `eval` and `eval_<key>`.
+    The model is as before after each row. The dense model's prediction files go to `folder`, prefixed `eval`.
     """
     sets = data.evaluation
     assert sets is not None  # the caller evaluates
@@ -200,8 +202,8 @@ def evaluate(trainer: CrAMTrainer, data: TaskData, folder: Path) -> Iterator[Row
         with compressed(trainer.compressible, compressor) if compressor else nullcontext():
             outcome = trainer.predict(sets.features, metric_key_prefix="final")
             sparsity = measure(trainer.model, trainer.compressible)
-        if trainer.is_world_process_zero():
-            sets.write_predictions(outcome.predictions, folder, f"eval_{compressor.key}" if compressor else "eval")
+        if compressor is None and trainer.is_world_process_zero():
+            sets.write_predictions(outcome.predictions, folder, "eval")
         metrics = {name.removeprefix("final_"): value for name, value in (outcome.metrics or {}).items()}
         timing = ("runtime", "_per_second", "model_preparation_time")
         row = Row(

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+from transformers.training_args import OptimizerNames
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
-INSTEAD = "CrAM works in one process on a CPU or one GPU, and with one process per GPU (DDP): torchrun --nproc_per_node=N script.py"
+INSTEAD = (
+    "CrAM works in one process on a CPU or one GPU, and with one process per GPU (DDP): "
+    "torchrun --nproc_per_node=N script.py"
+)
 
 
 def refuse_unsupported(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
@@ -32,9 +36,10 @@ def _parallelism(trainer: Trainer) -> list[str]:
         problems.append(
             "DeepSpeed (--deepspeed) is not supported: its backward pass also steps, and shards the gradients."
         )
-    if trainer.is_fsdp_enabled or trainer.is_distributed_loading_by_transformers:
+    sharded = getattr(trainer, "is_distributed_loading_by_transformers", False)  # newer than transformers 5.0
+    if trainer.is_fsdp_enabled or sharded:
         problems.append("FSDP and weights sharded while loading are not supported: no process holds a whole gradient.")
-    sizes = trainer.accelerator.parallelism_config
+    sizes = getattr(trainer.accelerator, "parallelism_config", None)  # newer than accelerate 1.1
     if sizes is not None:
         kinds = {"tensor": sizes.tp_size, "context": sizes.cp_size, "sequence": sizes.sp_size}
         problems += [f"{kind} parallelism (size {size}) is not supported." for kind, size in kinds.items() if size > 1]
@@ -44,7 +49,7 @@ def _parallelism(trainer: Trainer) -> list[str]:
 
 
 def _optimizer(trainer: Trainer) -> list[str]:
-    name = str(trainer.args.optim.value)
+    name = OptimizerNames(trainer.args.optim).value
     if "lomo" in name or name.endswith("_layerwise"):
         return [
             f"--optim {name} updates weights inside the backward pass, so there is no gradient left to combine. "
@@ -56,7 +61,7 @@ def _optimizer(trainer: Trainer) -> list[str]:
 def _placement(trainer: Trainer) -> list[str]:
     placement = getattr(trainer.model, "hf_device_map", None) or {}  # only models loaded with device_map have it
     away = sorted({str(device) for device in placement.values()})
-    if "cpu" in away and len(away) > 1 or "disk" in away or len(away) > 1:
+    if len(away) > 1 or "disk" in away:
         return [f"The model is spread over {', '.join(away)} (device_map). Load it without device_map."]
     return []
 
@@ -69,7 +74,7 @@ def _targets(weights: Mapping[str, Tensor]) -> list[str]:
     ):
         if names:
             problems.append(
-                f"{len(names)} of the {len(weights)} weights to compress are {what}, first {names[0]}. Unfreeze or load "
-                "them in fp32, fp16 or bf16, or leave them out with --compress_exclude."
+                f"{len(names)} of the {len(weights)} weights to compress are {what}, first {names[0]}. Unfreeze or "
+                "load them in fp32, fp16 or bf16, or leave them out with --compress_exclude."
             )
     return problems

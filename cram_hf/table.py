@@ -29,8 +29,14 @@ def table(results: Results, baseline: Results | None = None, metrics: Sequence[s
         _check_comparable(results, baseline)
     names = list(metrics) if metrics else shown_metrics(results)
     digits = {name: _digits(results, name) for name in names}
-    header = ["compression", "sparsity (compressible)", "sparsity (whole model)", *names, f"{results.main_metric} of dense"]
-    header += [f"vs {baseline.label}"] if baseline else []
+    header = [
+        "compression",
+        "sparsity (compressible)",
+        "sparsity (whole model)",
+        *names,
+        f"{results.main_metric} of dense",
+    ]
+    header += [f"{results.main_metric} vs {baseline.label}"] if baseline else []
     lines = [
         [
             row.spec,
@@ -93,7 +99,9 @@ def _remarks(results: Results, baseline: Results) -> str:
     if ours == theirs:
         return ""
     counts = [" and ".join(f"{count:,}" for count in sorted(side)) for side in (ours, theirs)]
-    return f"\n\nNot the same data: {results.label} was scored on {counts[0]} examples, {baseline.label} on {counts[1]}."
+    return (
+        f"\n\nNot the same data: {results.label} was scored on {counts[0]} examples, {baseline.label} on {counts[1]}."
+    )
 
 
 def _aligned(header: list[str], lines: list[list[str]]) -> str:

@@ -58,7 +58,7 @@ def compressible_weights(
 
 
 def summary(model: nn.Module, weights: dict[str, nn.Parameter]) -> str:
-    """Returns one line that says how many weights were chosen, their share of the model, and the first and last name."""
+    """Returns one line: how many weights were chosen, their share of the model, the first and the last name."""
     chosen, total = sum(p.numel() for p in weights.values()), sum(p.numel() for p in model.parameters())
     names = list(weights)
     return (

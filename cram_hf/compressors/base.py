@@ -13,8 +13,8 @@ from torch import Tensor
 class Compressor(ABC):
     """A compression operator C on a collection of named weights (CrAM, section 3).
 
-    Calling it is pure: `compressor(weights)` returns new tensors under the same names, with the same shapes, dtypes and
-    devices, and mutates nothing. Every compressor is deterministic (of equal magnitudes the lower index is kept),
+    Calling it is pure: `compressor(weights)` returns new tensors under the same names, with the same shapes, dtypes
+    and devices, and mutates nothing. Every compressor is deterministic (of equal magnitudes the lower index is kept),
     idempotent, and the identity at zero strength; `parse_compressor(compressor.spec) == compressor`.
     """
 

@@ -44,7 +44,8 @@ class TopK(Compressor):
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity <= 1:
             raise ValueError(
-                f"topk: sparsity is {self.sparsity!r}; it is the share of zeros, a number in [0, 1]. Type e.g. topk:0.7."
+                f"topk: sparsity is {self.sparsity!r}; it is the share of zeros, a number in [0, 1]. "
+                "Type e.g. topk:0.7."
             )
         if self.scope not in get_args(Scope):
             raise ValueError(

@@ -1,0 +1,24 @@
+"""One rank of a DDP training: python ddp_worker.py FOLDER HEAD SETTINGS_JSON, started by torchrun."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from conftest import HEADS, rows, tiny_config
+from safetensors.torch import save_file
+from trainer_fixtures import train
+
+if __name__ == "__main__":
+    folder, head, settings = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+    torch.manual_seed(0)
+    model = HEADS[head](tiny_config(3 if head == "sequence_classification" else 2))
+    built, seen = train(folder, model, head, train_dataset=rows(head, 8), **settings)
+    rank = built.args.process_index
+    for update, gradient in enumerate(seen.gradients):
+        tied = {pointer.data_ptr(): name for name, pointer in gradient.items()}
+        save_file({name: gradient[name].contiguous() for name in tied.values()}, folder / f"{rank}-{update}.safetensors")
+    if rank == 0:
+        (folder / "logs.json").write_text(json.dumps([log for log in built.state.log_history if "loss" in log]))

@@ -1,0 +1,54 @@
+"""Every recipe parses against its script, comments its keys and names a run that its baseline is fair to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cram_hf import CrAMArguments, parse_compressor
+from cram_hf.config import Parser
+from cram_hf.runner import ModelArguments, OutputArguments
+from cram_hf.tasks.squad import Squad
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "configs" / "squad").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+class TestRecipe:
+    def test_parses_into_what_it_says(self, path, tmp_path):
+        parser = Parser((ModelArguments, Squad.Arguments, CrAMArguments, OutputArguments), description="")
+        words = [str(path), "--output_dir", str(tmp_path), "--bf16", "false"]
+        model, task, args, _ = parser.parse(words)
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert model.model_name_or_path == raw["model_name_or_path"]
+        assert args.learning_rate == float(raw["learning_rate"])
+        assert args.compressors == raw.get("compressors", [])
+        assert task.max_seq_length == raw["max_seq_length"]
+        assert args.do_train
+        assert args.do_eval
+
+    def test_opens_with_a_comment_and_explains_its_method(self, path, tmp_path):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith("# ")
+        for line in lines:
+            if line.startswith(("compressors:", "rho:", "plus:", "max_seq_length:", "bf16:")):
+                assert "#" in line or "max_seq_length" in line, line
+        assert not path.stem.startswith("bert_base") or "recalled" in lines[1]
+
+    def test_evaluates_what_it_trains_for(self, path, tmp_path):
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        trained = {spec for spec in raw.get("compressors", []) if parse_compressor(spec)({}) == {}} - {"topk:0"}
+        assert trained <= set(raw["eval_compressors"])
+
+
+@pytest.mark.parametrize("stem", ["minilm", "demo"])
+def test_adamw_makes_as_many_passes_as_cram(stem):
+    adamw, cram = (
+        yaml.safe_load((ROOT / "configs" / "squad" / f"{stem}_{kind}.yaml").read_text("utf-8")) for kind in ("adamw", "cram_plus_multi")
+    )
+    assert adamw["num_train_epochs"] == 2 * cram["num_train_epochs"]
+    same = set(adamw) & set(cram) - {"num_train_epochs", "label"}
+    assert all(adamw[key] == cram[key] for key in same)

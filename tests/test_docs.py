@@ -1,0 +1,63 @@
+"""The documents: links lead somewhere, code blocks run, tables are what the results files give."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_named_in_code_style_exist(document):
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for name in re.findall(r"`((?:cram_hf|tests|benchmarks|configs|docs|results)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / name).exists(), f"{document.name} names {name}"
+
+
+def test_python_blocks_of_the_readme_run():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        names: dict[str, object] = {}
+        exec(compile(block, "README.md", "exec"), names)
+        assert float(names["pruned_loss"]) < 1.0  # the target's variance is 8
+
+
+def test_the_readme_diff_names_what_the_package_has():
+    import cram_hf
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for line in re.findall(r"^\+?from cram_hf import (.+)$", text, flags=re.MULTILINE):
+        assert all(name.strip() in cram_hf.__all__ for name in line.split(","))
+
+
+def test_every_make_target_of_the_documents_exists():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    for document in DOCUMENTS:
+        named = re.findall(r"(?:^|&& |`)make ([\w-]+)", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert set(named) <= targets, document.name
+
+
+def test_results_are_what_the_results_files_give():
+    check = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_every_recipe_of_the_table_exists_and_every_file_is_in_it():
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for path in (ROOT / "configs" / "squad").glob("*.yaml"):
+        stem = path.stem.removeprefix("bert_base_cram_plus_")
+        assert f"`{path.name}`" in text or f"`{stem}`" in text, path.name
