@@ -1,4 +1,7 @@
-"""Fine-tune a BERT on SQuAD so that it can be pruned in one shot: python run_squad.py [config.yaml] [--flag value ...]"""
+"""Fine-tune a BERT on SQuAD so that it can be pruned in one shot.
+
+python run_squad.py [config.yaml] [--flag value ...]
+"""
 
 import sys
 

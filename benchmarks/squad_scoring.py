@@ -1,4 +1,7 @@
-"""Seconds to post-process and score a whole SQuAD set in one thread: python benchmarks/squad_scoring.py dev.json tokenizer"""
+"""Seconds to post-process and score a whole SQuAD set in one thread.
+
+python benchmarks/squad_scoring.py dev-v1.1.json models/minilm-l6
+"""
 
 from __future__ import annotations
 

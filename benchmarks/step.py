@@ -2,10 +2,10 @@
 
     python benchmarks/step.py --model models/minilm-l6 --out results/benchmarks/step.json
 
-The floor of a CrAM update is two forward-backward passes. Both sides take turns, so that the machine's noise meets both;
-the figure is the median over the rounds of (CrAM update / two plain passes of the same round). Memory is the peak resident
-set (on a GPU: the peak of allocated memory) of two fresh processes, one plain and one CrAM. Allowed are one copy of the
-touched weights and one byte for each compressible weight.
+The floor of a CrAM update is two forward-backward passes. Both sides take turns, so that the machine's noise meets
+both; the figure is the median over the rounds of (CrAM update / two plain passes of the same round). Memory is the
+peak resident set (on a GPU: the peak of allocated memory) of two fresh processes, one plain and one CrAM. Allowed are
+one copy of the touched weights and one byte for each compressible weight.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ def make_trainer(options: argparse.Namespace, compressor: str | None, folder: st
     transformers_logging.set_verbosity_error()
     torch.manual_seed(0)
     model = AutoModelForQuestionAnswering.from_pretrained(options.model, attn_implementation=options.attention)
-    common: dict[str, Any] = {"output_dir": folder, "report_to": "none", "bf16": options.bf16, "use_cpu": options.device == "cpu"}
+    common: dict[str, Any] = {
+        "output_dir": folder,
+        "report_to": "none",
+        "bf16": options.bf16,
+        "use_cpu": options.device == "cpu",
+    }
     if compressor is None:
         return Trainer(model=model, args=TrainingArguments(**common))
     return CrAMTrainer(model=model, args=CrAMArguments(compressors=[compressor], **common))
@@ -46,7 +51,12 @@ def make_batch(options: argparse.Namespace) -> dict[str, torch.Tensor]:
     shape = (options.batch, options.length)
     ids = torch.randint(1000, 20000, shape, generator=torch.Generator().manual_seed(0))
     positions = torch.arange(options.batch) % options.length
-    return {"input_ids": ids, "attention_mask": torch.ones(shape, dtype=torch.long), "start_positions": positions, "end_positions": positions}
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones(shape, dtype=torch.long),
+        "start_positions": positions,
+        "end_positions": positions,
+    }
 
 
 class Update:
@@ -107,7 +117,9 @@ def measure_time(options: argparse.Namespace, folder: str) -> list[dict[str, Any
 def peak_bytes(options: argparse.Namespace) -> int:
     """Runs in a process of its own: three updates, then the peak."""
     with tempfile.TemporaryDirectory() as folder:
-        update = Update(make_trainer(options, options.worker if options.worker != "plain" else None, folder), make_batch(options))
+        update = Update(
+            make_trainer(options, options.worker if options.worker != "plain" else None, folder), make_batch(options)
+        )
         for _ in range(3):
             update()
             update.clear()
@@ -128,7 +140,12 @@ def measure_memory(options: argparse.Namespace, argv: list[str], folder: str) ->
 
     plain = worker("plain")
     return [
-        {"compressor": name, "extra_bytes": worker(name) - plain, "allowed_bytes": touched + compressible, "plain_peak_bytes": plain}
+        {
+            "compressor": name,
+            "extra_bytes": worker(name) - plain,
+            "allowed_bytes": touched + compressible,
+            "plain_peak_bytes": plain,
+        }
         for name in COMPRESSORS
     ]
 
@@ -157,7 +174,9 @@ def main(argv: list[str]) -> None:
             "precision": "bf16 autocast" if options.bf16 else "fp32",
             "time": measure_time(options, folder),
             "memory": measure_memory(options, argv, folder),
-            **environment(threads=torch.get_num_threads(), gpu=torch.cuda.get_device_name() if options.device != "cpu" else None),
+            **environment(
+                threads=torch.get_num_threads(), gpu=torch.cuda.get_device_name() if options.device != "cpu" else None
+            ),
         }
     text = json.dumps(report, indent=1)
     sys.stdout.write(text + "\n")

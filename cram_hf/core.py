@@ -5,8 +5,8 @@
     g' = M * grad L(w')            compressed pass on the same batch
     CrAM updates w with g', CrAM+ with g + g'
 
-The weights are moved to w' and back in place, never rebound, and come back bit for bit. CrAM+ needs no code of its own:
-gradients add up when nobody clears them between the two passes.
+The weights are moved to w' and back in place, never rebound, and come back bit for bit. CrAM+ needs no code of its
+own: gradients add up when nobody clears them between the two passes.
 """
 
 from __future__ import annotations
@@ -175,7 +175,9 @@ def cram_step(
         ValueError: the closure cleared the gradients, or a weight cannot be compressed.
     """
     if isinstance(optimizer, torch.optim.LBFGS):
-        raise TypeError("LBFGS evaluates its closure itself and cannot make a CrAM step: use another torch.optim optimizer.")
+        raise TypeError(
+            "LBFGS evaluates its closure itself and cannot make a CrAM step: use another torch.optim optimizer."
+        )
     optimizer.zero_grad()
     device = next(iter(weights.values())).device
     random_state = rng_state(device)
@@ -185,10 +187,15 @@ def cram_step(
     if not plus:
         model.zero_grad()
     dense = {name: w.grad for name, w in parameters.items() if w.grad is not None}
-    with compressed_pass(model, parameters, weights, point, masked=masked), replayed(random_state, device, same_dropout):
+    with (
+        compressed_pass(model, parameters, weights, point, masked=masked),
+        replayed(random_state, device, same_dropout),
+    ):
         closure()
     if any(parameters[name].grad is not grad for name, grad in dense.items()):
-        raise ValueError("The closure cleared the gradients: leave zero_grad() out of it, cram_step calls it once an update.")
+        raise ValueError(
+            "The closure cleared the gradients: leave zero_grad() out of it, cram_step calls it once an update."
+        )
     optimizer.step()
     return loss
 
@@ -196,7 +203,7 @@ def cram_step(
 def draw(
     compressors: Sequence[Compressor], seed: int, update: int, probabilities: Sequence[float] | None = None
 ) -> Compressor:
-    """Returns the compressor of one update: a pure function of (seed, update), so that resumed runs and all ranks agree.
+    """Returns the compressor of one update: a pure function of (seed, update); resumed runs and all ranks agree.
 
     Args:
         compressors: one or more.

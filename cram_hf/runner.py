@@ -35,17 +35,27 @@ logger = logging.getLogger(__name__)
 class ModelArguments:
     """Which model a run starts from."""
 
-    model_name_or_path: str = field(metadata={"help": "Model folder, or name on the Hub, e.g. google-bert/bert-base-uncased."})
-    config_name: str | None = field(default=None, metadata={"help": "Configuration folder or name, if not the model's."})
-    tokenizer_name: str | None = field(default=None, metadata={"help": "Tokenizer folder or name, if not the model's."})
+    model_name_or_path: str = field(
+        metadata={"help": "Model folder, or name on the Hub, e.g. google-bert/bert-base-uncased."}
+    )
+    config_name: str | None = field(
+        default=None, metadata={"help": "Configuration folder or name, if not the model's."}
+    )
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "Tokenizer folder or name, if not the model's."}
+    )
     cache_dir: str | None = field(default=None, metadata={"help": "Where models from the Hub are kept."})
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model on the Hub."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model. Off unless you trust it."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run code that comes with the model. Off unless you trust it."}
+    )
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "eager, sdpa, ...; on a CPU, eager trains a quarter faster when attention dropout is 0."}
+        default=None,
+        metadata={"help": "eager, sdpa, ...; on a CPU, eager trains a quarter faster when attention dropout is 0."},
     )
     dropout: float | None = field(
-        default=None, metadata={"help": "Dropout of hidden states and attention, instead of the model's own (BERT: 0.1)."}
+        default=None,
+        metadata={"help": "Dropout of hidden states and attention, instead of the model's own (BERT: 0.1)."},
     )
 
 
@@ -53,13 +63,18 @@ class ModelArguments:
 class OutputArguments:
     """What a run leaves behind besides the model."""
 
-    label: str | None = field(default=None, metadata={"help": "Name of the run in tables and pictures. Default: the config file's name."})
+    label: str | None = field(
+        default=None, metadata={"help": "Name of the run in tables and pictures. Default: the config file's name."}
+    )
     baseline: str | None = field(
-        default=None, metadata={"help": "results.json of another run, shown beside this one in the table and the picture."}
+        default=None,
+        metadata={"help": "results.json of another run, shown beside this one in the table and the picture."},
     )
     export: list[str] = field(
         default_factory=list,
-        metadata={"help": "Compressions to bake into folders of their own, e.g. --export topk:0.8 nm:2:4. May be repeated."},
+        metadata={
+            "help": "Compressions to bake into folders of their own, e.g. --export topk:0.8 nm:2:4. May be repeated."
+        },
     )
 
 
@@ -135,11 +150,15 @@ def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) ->
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: give at least one of --do_train, --do_eval and --do_predict.")
     if (folder / "results.json").exists():
-        raise ValueError(f"{folder} holds the results of a finished run: choose another --output_dir, or move it away.")
+        raise ValueError(
+            f"{folder} holds the results of a finished run: choose another --output_dir, or move it away."
+        )
     if args.do_train and args.resume_from_checkpoint is None and folder.is_dir() and any(folder.iterdir()):
         checkpoint = get_last_checkpoint(str(folder))
         if checkpoint is None:
-            raise ValueError(f"{folder} is not empty and holds no checkpoint to go on from: choose another --output_dir.")
+            raise ValueError(
+                f"{folder} is not empty and holds no checkpoint to go on from: choose another --output_dir."
+            )
         args.resume_from_checkpoint = checkpoint
     label = next((Path(word).stem for word in argv[:1] if not word.startswith("-")), None)
     output.label = output.label or label or folder.name
@@ -165,7 +184,9 @@ def _load(task: Task, args: ModelArguments) -> tuple[PreTrainedModel, PreTrained
             raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = args.dropout
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub)
-    model = task.auto_class.from_pretrained(args.model_name_or_path, config=config, use_safetensors=True, **attention, **hub)
+    model = task.auto_class.from_pretrained(
+        args.model_name_or_path, config=config, use_safetensors=True, **attention, **hub
+    )
     return model, tokenizer
 
 
@@ -214,7 +235,11 @@ def evaluate(trainer: CrAMTrainer, data: TaskData, folder: Path) -> Iterator[Row
             seconds=round(time.perf_counter() - began, 1),
             examples=sets.examples,
         )
-        logger.info("%s: %s", row.spec, ", ".join(f"{name} {value:.4g}" for name, value in row.metrics.items() if value is not None))
+        logger.info(
+            "%s: %s",
+            row.spec,
+            ", ".join(f"{name} {value:.4g}" for name, value in row.metrics.items() if value is not None),
+        )
         yield row
 
 
@@ -282,6 +307,12 @@ def _export(trainer: CrAMTrainer, tokenizer: PreTrainedTokenizerBase, results: R
     compressor = parse_compressor(spec)
     folder = Path(trainer.args.output_dir) / "export" / compressor.key
     export(
-        trainer.model, tokenizer, compressor, folder, weights=trainer.compressible, results=results, card=card(results, export_spec=spec)
+        trainer.model,
+        tokenizer,
+        compressor,
+        folder,
+        weights=trainer.compressible,
+        results=results,
+        card=card(results, export_spec=spec),
     )
     sys.stdout.write(f"Exported {spec}: {folder}\n")

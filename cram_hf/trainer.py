@@ -43,11 +43,12 @@ class CrAMTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if not isinstance(self.args, CrAMArguments):
             raise TypeError(
-                f"CrAMTrainer got {type(self.args).__name__}; it takes CrAMArguments, which has all of TrainingArguments' "
-                "fields. Type: from cram_hf import CrAMArguments."
+                f"CrAMTrainer got {type(self.args).__name__}; it takes CrAMArguments, which has all "
+                "fields of TrainingArguments. Type: from cram_hf import CrAMArguments."
             )
         self._weights: dict[str, nn.Parameter] = {}
         self._weights_of: nn.Module | None = None
+        self._ignores_item_count: bool | None = None
         self._monitor = Monitor()
         if self.compressors:
             refuse_unsupported(self, self.compressible)
@@ -64,7 +65,7 @@ class CrAMTrainer(Trainer):
         """The weights that are compressed, chosen anew when a trial of a hyperparameter search brings a new model."""
         if self._weights_of is not self.model:
             self._weights = compressible_weights(self.model, self.args.compress_include, self.args.compress_exclude)
-            self._weights_of, self._ignores_item_count = self.model, None
+            self._weights_of = self.model
         return self._weights
 
     # ---- one update ----
@@ -110,7 +111,9 @@ class CrAMTrainer(Trainer):
             losses.append(self._compressed_step(model, *last, *args, **kwargs))
         self._monitor.update(compressor, point, torch.stack(losses).sum())
 
-    def _compressed_step(self, model: nn.Module, inputs: dict[str, Any], state: list[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def _compressed_step(
+        self, model: nn.Module, inputs: dict[str, Any], state: list[Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
         with replayed(state, self.args.device, self.args.same_dropout):
             return super().training_step(model, inputs, *args, **kwargs)
 

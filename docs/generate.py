@@ -1,4 +1,7 @@
-"""Writes docs/results.md and the pictures from the results files: python docs/generate.py [--check]"""
+"""Writes docs/results.md, README's table and the pictures from the results files.
+
+python docs/generate.py [--check]
+"""
 
 from __future__ import annotations
 
@@ -14,44 +17,65 @@ from cram_hf.table import table
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "results"
-
+BASELINES = {"squad": "minilm_adamw", "demo": "adamw"}
+TITLES = {"squad": "SQuAD v1.1", "demo": "The demo"}
+WORDS = {
+    "squad": "MiniLM-L6 (22.6 M parameters, 10.6 M compressible), trained on 11,877 questions of 44 articles of the "
+    "SQuAD v1.1 training set, scored on the complete official development set.",
+    "demo": "`make demo`: MiniLM-L6 on the project's own synthetic reading-comprehension set. Synthetic text is far "
+    "easier than SQuAD; these numbers show the contrast and nothing else.",
+}
 HEAD = """# Results
 
-Written by `python docs/generate.py` from the files under `results/`; do not edit. Every number comes from a run of ours whose
-file holds its command, seed, versions and machine. Sparsities are shares of zeros, of the compressible weights (the encoder's
-linear layers) and of the whole model. All compressions are one-shot: no retraining, no data, the same trained model each time.
+Written by `python docs/generate.py` from the files under `results/`; do not edit. Every number comes from a run of
+ours whose file holds its command, seed, versions and machine. Sparsities are shares of zeros, of the compressible
+weights (the encoder's linear layers) and of the whole model. All compressions are one-shot: no retraining, no data,
+the same trained model each time.
 """
+STEP = """
+## Cost of an update
 
-SECTIONS = {
-    "squad": ("SQuAD v1.1", "MiniLM-L6 (22.6 M parameters, 10.6 M compressible), trained on 11,877 questions of 44 articles of the "
-              "SQuAD v1.1 training set, scored on the complete official development set."),
-    "demo": ("The demo", "`make demo`: MiniLM-L6 on the project's own synthetic reading-comprehension set. Synthetic text is far "
-             "easier than SQuAD; these numbers show the contrast and nothing else."),
-}
-BASELINES = {"squad": "minilm_adamw", "demo": "adamw"}
+`benchmarks/step.py`: MiniLM-L6, batch 16 x 128, against two plain forward-backward passes of Trainer, taking turns in
+one run. Extra memory is the difference of the peaks; allowed are one copy of the touched weights and one byte for
+each compressible weight.
+
+| precision | compressor | two plain passes | CrAM update | extra (wall) | extra (CPU) | extra memory | allowed |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+SPECS = ("dense", "topk:0.5", "topk:0.7", "topk:0.8", "topk:0.9", "nm:2:4")
+README_HEAD = """| F1, MiniLM-L6 | trained with | dense | 50 % | 70 % | 80 % | 90 % | 2:4 |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+BEGIN, END = "<!-- results: python docs/generate.py -->\n", "<!-- end of results -->"
 
 
-def section(name: str, title: str, text: str) -> str:
-    runs = {path.stem: Results.load(path) for path in sorted((RUNS / name).glob("*.json"))}
+def runs_of(name: str) -> dict[str, Results]:
+    return {path.stem: Results.load(path) for path in sorted((RUNS / name).glob("*.json"))}
+
+
+def section(name: str) -> str:
+    runs = runs_of(name)
     if not runs:
         return ""
     baseline = runs.get(BASELINES[name])
-    parts = [f"\n## {title}\n\n{text}\n"]
+    parts = [f"\n## {TITLES[name]}\n\n{WORDS[name]}\n"]
     if baseline and len(runs) > 1:
         parts.append(f"\n![F1 against one-shot sparsity]({name}.png)\n")
     for stem, run in runs.items():
-        parts.append(f"\n### {run.label}\n\n{table(run, baseline if run is not baseline else None)}\n\n{facts(run, stem, name)}\n")
+        against = table(run, baseline if run is not baseline else None)
+        parts.append(f"\n### {run.label}\n\n{against}\n\n{facts(run, f'results/{name}/{stem}.json')}\n")
     return "".join(parts)
 
 
-def facts(run: Results, stem: str, name: str) -> str:
+def facts(run: Results, file: str) -> str:
     training = run.training or {}
     machine = run.machine["gpu"] or run.machine["cpu"]
     versions = ", ".join(f"{package} {version}" for package, version in run.versions.items())
     return (
         f"- Training: {training.get('updates')} updates, {training.get('epochs', 0):.2f} epochs, "
-        f"{training.get('seconds', 0) / 60:.0f} minutes; seed {run.seed}; {machine}, {run.machine['threads']} thread(s).\n"
-        f"- Command: `{run.command}`\n- Versions: {versions}; commit {run.commit}. File: `results/{name}/{stem}.json`."
+        f"{training.get('seconds', 0) / 60:.0f} minutes; seed {run.seed}; {machine}, "
+        f"{run.machine['threads']} thread(s).\n"
+        f"- Command: `{run.command}`\n- Versions: {versions}; commit {run.commit}. File: `{file}`."
     )
 
 
@@ -62,48 +86,37 @@ def step_section() -> str:
         memory = {row["compressor"]: row for row in report["memory"]}
         for row in report["time"]:
             extra = memory[row["compressor"]]
-            rows.append(
-                f"| {report['precision']} | {row['compressor']} | {row['two_plain_passes_seconds']:.2f} s | {row['update_seconds']:.2f} s "
-                f"| {row['extra_wall']:+.1%} | {row['extra_cpu']:+.1%} | {extra['extra_bytes'] / 1e6:.0f} MB | {extra['allowed_bytes'] / 1e6:.0f} MB |"
+            cells = (
+                *(report["precision"], row["compressor"]),
+                *(f"{row['two_plain_passes_seconds']:.2f} s", f"{row['update_seconds']:.2f} s"),
+                *(f"{row['extra_wall']:+.1%}", f"{row['extra_cpu']:+.1%}"),
+                *(f"{extra['extra_bytes'] / 1e6:.0f} MB", f"{extra['allowed_bytes'] / 1e6:.0f} MB"),
             )
-    if not rows:
-        return ""
-    return (
-        "\n## Cost of an update\n\n`benchmarks/step.py`: MiniLM-L6, batch 16 x 128, against two plain forward-backward passes of "
-        "Trainer, taking turns in one run. Extra memory is the difference of the peaks; allowed are one copy of the touched weights "
-        "and one byte for each compressible weight.\n\n"
-        "| precision | compressor | two plain passes | CrAM update | extra (wall) | extra (CPU) | extra memory | allowed |\n"
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
-    )
+            rows.append(f"| {' | '.join(cells)} |\n")
+    return STEP + "".join(rows) if rows else ""
 
 
 def document() -> str:
     """The whole of docs/results.md."""
-    parts = [HEAD, *(section(name, *words) for name, words in SECTIONS.items()), step_section(), (RUNS / "notes.md").read_text("utf-8")]
-    return "".join(parts)
+    notes = (RUNS / "notes.md").read_text(encoding="utf-8")
+    return "".join([HEAD, *map(section, TITLES), step_section(), notes])
 
 
 def readme() -> str:
     """README.md with its table brought up to date."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    begin, end = "<!-- results: python docs/generate.py -->\n", "<!-- end of results -->"
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    runs = {name: {path.stem: Results.load(path) for path in sorted((RUNS / name).glob("*.json"))} for name in SECTIONS}
+    before, rest = (ROOT / "README.md").read_text(encoding="utf-8").split(BEGIN)
     rows = []
-    for name, (title, _) in SECTIONS.items():
-        for run in runs[name].values():
-            scores = [run.score(spec) for spec in ("dense", "topk:0.5", "topk:0.7", "topk:0.8", "topk:0.9", "nm:2:4")]
+    for name, title in TITLES.items():
+        for run in runs_of(name).values():
+            scores = [run.score(spec) for spec in SPECS]
             cells = " | ".join("not run" if score is None else f"{score:.1f}" for score in scores)
-            rows.append(f"| {title} | {run.label} | {cells} |")
-    header = "| F1, MiniLM-L6 | trained with | dense | 50 % | 70 % | 80 % | 90 % | 2:4 |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-    table_text = header + "\n".join(rows) + "\n" if rows else ""
-    return before + begin + table_text + end + after
+            rows.append(f"| {title} | {run.label} | {cells} |\n")
+    return before + BEGIN + (README_HEAD + "".join(rows) if rows else "") + END + rest.split(END)[1]
 
 
 def pictures() -> None:
-    for name in SECTIONS:
-        runs = {path.stem: Results.load(path) for path in sorted((RUNS / name).glob("*.json"))}
+    for name in TITLES:
+        runs = runs_of(name)
         baseline = runs.pop(BASELINES[name], None)
         if runs and baseline:
             plot(list(runs.values()), ROOT / "docs" / f"{name}.png", baseline=baseline)
@@ -111,14 +124,16 @@ def pictures() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether docs/results.md is up to date")
-    target = ROOT / "docs" / "results.md"
+    parser.add_argument("--check", action="store_true", help="only say whether the documents are up to date")
+    wanted = {ROOT / "docs" / "results.md": document(), ROOT / "README.md": readme()}
     if parser.parse_args().check:
-        current = target.read_text(encoding="utf-8") == document() and (ROOT / "README.md").read_text("utf-8") == readme()
-        sys.stdout.write("up to date\n" if current else "The docs are not what results/ gives. Type: python docs/generate.py\n")
-        return 0 if current else 1
-    target.write_text(document(), encoding="utf-8")
-    (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+        stale = [path.name for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+        sys.stdout.write(
+            f"{', '.join(stale)}: not what results/ gives. Type: python docs/generate.py\n" if stale else ""
+        )
+        return 1 if stale else 0
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
     pictures()
     return 0
 

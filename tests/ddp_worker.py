@@ -19,6 +19,8 @@ if __name__ == "__main__":
     rank = built.args.process_index
     for update, gradient in enumerate(seen.gradients):
         tied = {pointer.data_ptr(): name for name, pointer in gradient.items()}
-        save_file({name: gradient[name].contiguous() for name in tied.values()}, folder / f"{rank}-{update}.safetensors")
+        save_file(
+            {name: gradient[name].contiguous() for name in tied.values()}, folder / f"{rank}-{update}.safetensors"
+        )
     if rank == 0:
         (folder / "logs.json").write_text(json.dumps([log for log in built.state.log_history if "loss" in log]))

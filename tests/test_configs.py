@@ -47,7 +47,8 @@ class TestRecipe:
 @pytest.mark.parametrize("stem", ["minilm", "demo"])
 def test_adamw_makes_as_many_passes_as_cram(stem):
     adamw, cram = (
-        yaml.safe_load((ROOT / "configs" / "squad" / f"{stem}_{kind}.yaml").read_text("utf-8")) for kind in ("adamw", "cram_plus_multi")
+        yaml.safe_load((ROOT / "configs" / "squad" / f"{stem}_{kind}.yaml").read_text("utf-8"))
+        for kind in ("adamw", "cram_plus_multi")
     )
     assert adamw["num_train_epochs"] == 2 * cram["num_train_epochs"]
     same = set(adamw) & set(cram) - {"num_train_epochs", "label"}

@@ -78,7 +78,8 @@ class TestCramStepEqualsTheReference:
             torch.testing.assert_close(p.grad, expected[name], rtol=1e-4, atol=1e-6)
 
     @pytest.mark.parametrize(
-        "optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "Rprop", "ASGD"]
+        "optimizer",
+        ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "Rprop", "ASGD"],
     )
     def test_rho_0_identity_without_plus_is_the_plain_optimizer_bit_for_bit(self, make_model, optimizer):
         plain, ours, batch = make_model(), make_model(), batch_of("question_answering")
@@ -87,7 +88,9 @@ class TestCramStepEqualsTheReference:
             plain_opt.zero_grad()
             closure_for(plain, batch)()
             plain_opt.step()
-            cram_step(ours, our_opt, closure_for(ours, batch), compressible_weights(ours), TopK(0), rho=0.0, plus=False)
+            cram_step(
+                ours, our_opt, closure_for(ours, batch), compressible_weights(ours), TopK(0), rho=0.0, plus=False
+            )
         assert_same(ours, snapshot(plain))
 
 
@@ -152,7 +155,11 @@ class TestWeightsComeBack:
         assert all(p.grad is not None for p in model.parameters())
 
     def test_swapped_never_rebinds_storage_and_handles_odd_shapes(self):
-        weights = {"scalar": torch.tensor(3.0), "empty": torch.empty(0, 4), "strided": torch.arange(12.0).view(3, 4).t()}
+        weights = {
+            "scalar": torch.tensor(3.0),
+            "empty": torch.empty(0, 4),
+            "strided": torch.arange(12.0).view(3, 4).t(),
+        }
         values = {name: torch.zeros_like(w) for name, w in weights.items()}
         pointers, before = [w.data_ptr() for w in weights.values()], {n: w.clone() for n, w in weights.items()}
         with swapped(weights, values):
@@ -215,9 +222,9 @@ class TestCompressedPass:
             cram_step(qa_model, optimizer, closure, compressible_weights(qa_model), TopK(0.5), rho=0.0)
 
     def test_lbfgs_is_refused(self, qa_model):
+        optimizer, weights = torch.optim.LBFGS(qa_model.parameters()), compressible_weights(qa_model)
         with pytest.raises(TypeError, match="LBFGS"):
-            optimizer = torch.optim.LBFGS(qa_model.parameters())
-            cram_step(qa_model, optimizer, lambda: torch.tensor(0.0), compressible_weights(qa_model), TopK(0.5), rho=0.0)
+            cram_step(qa_model, optimizer, lambda: torch.tensor(0.0), weights, TopK(0.5), rho=0.0)
 
 
 class TestCramPoint:

@@ -36,7 +36,9 @@ def test_two_ranks_by_two_micro_batches_give_the_gradient_of_one_process(tmp_pat
     launch(tmp_path / "two", head, per_device_train_batch_size=2, gradient_accumulation_steps=2, **settings)
     torch.manual_seed(0)
     model = HEADS[head](tiny_config(3 if head == "sequence_classification" else 2))
-    built, one = train(tmp_path / "one", model, head, train_dataset=rows(head, 8), per_device_train_batch_size=8, **settings)
+    built, one = train(
+        tmp_path / "one", model, head, train_dataset=rows(head, 8), per_device_train_batch_size=8, **settings
+    )
     for update, gradient in enumerate(one.gradients):
         ranks = [load_file(tmp_path / "two" / f"{rank}-{update}.safetensors") for rank in (0, 1)]
         assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])

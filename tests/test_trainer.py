@@ -23,7 +23,11 @@ class TestIsThePlainTrainer:
         plain, ours = make_model(head, dropout=0.2), make_model(head, dropout=0.2)
         settings = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4, "max_grad_norm": 0.5}
         plain_args = TrainingArguments(
-            **{k: v for k, v in arguments(tmp_path, **settings).to_dict().items() if k in vars(TrainingArguments(str(tmp_path)))}
+            **{
+                k: v
+                for k, v in arguments(tmp_path, **settings).to_dict().items()
+                if k in vars(TrainingArguments(str(tmp_path)))
+            }
             | {"label_names": None}
         )
         reference_trainer = Trainer(model=plain, args=plain_args, train_dataset=rows(head, 32))
@@ -54,7 +58,14 @@ class TestUpdateEqualsTheReference:
         model, oracle = make_model(head), make_model(head)
         examples = rows(head, 8)
         _, seen = train(
-            tmp_path, model, head, train_dataset=examples, max_steps=1, compressors=["topk:0.7"], plus=plus, masked=masked
+            tmp_path,
+            model,
+            head,
+            train_dataset=examples,
+            max_steps=1,
+            compressors=["topk:0.7"],
+            plus=plus,
+            masked=masked,
         )
         weights = compressible_weights(oracle)
         count = int(0.7 * sum(w.numel() for w in weights.values()))
@@ -71,7 +82,14 @@ class TestUpdateEqualsTheReference:
         settings = {"compressors": [compressor], "max_steps": 1, "train_dataset": rows(head, 8)}
         cuts = {8: 1, 2: 4, 1: 8}
         gradients = [
-            train(tmp_path, make_model(head), head, per_device_train_batch_size=b, gradient_accumulation_steps=k, **settings)[1]
+            train(
+                tmp_path,
+                make_model(head),
+                head,
+                per_device_train_batch_size=b,
+                gradient_accumulation_steps=k,
+                **settings,
+            )[1]
             for b, k in cuts.items()
         ]
         for other in gradients[1:]:
@@ -192,8 +210,16 @@ class TestWhatAnUpdateLeaves:
 class TestArgumentsReachTheUpdate:
     @pytest.mark.parametrize(
         "change",
-        [{"rho": 0.5}, {"plus": False}, {"masked": False}, {"perturb": "compressible"}, {"normalize_grad": True}]
-        + [{"compress_exclude": ["query"]}, {"compress_include": ["intermediate"]}, {"compressors": ["nm:2:4"]}],
+        [
+            {"rho": 0.5},
+            {"plus": False},
+            {"masked": False},
+            {"perturb": "compressible"},
+            {"normalize_grad": True},
+            {"compress_exclude": ["query"]},
+            {"compress_include": ["intermediate"]},
+            {"compressors": ["nm:2:4"]},
+        ],
         ids=str,
     )
     def test_each_changes_the_gradient(self, tmp_path, make_model, change):
@@ -203,7 +229,9 @@ class TestArgumentsReachTheUpdate:
         assert distance(usual.gradients[0], changed.gradients[0]) > 1e-4
 
     def test_compressor_weights_reach_the_draw(self, tmp_path, make_model):
-        built, _ = train(tmp_path, make_model(), compressors=["topk:0.5", "nm:2:4"], compressor_weights=[0, 1], max_steps=6)
+        built, _ = train(
+            tmp_path, make_model(), compressors=["topk:0.5", "nm:2:4"], compressor_weights=[0, 1], max_steps=6
+        )
         logs = [log for log in built.state.log_history if "loss" in log]
         assert all(log["drawn_nm_2_4"] == 1 for log in logs)
 

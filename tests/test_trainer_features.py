@@ -196,11 +196,14 @@ class TestResume:
         train(tmp_path / "plain", make_model(), **settings)
         train(tmp_path / "cram", make_model(), compressors=["topk:0.7"], **settings)
         plain, ours = (
-            {p.name: p.stat().st_size for p in (tmp_path / name / "checkpoint-1").iterdir()} for name in ("plain", "cram")
+            {p.name: p.stat().st_size for p in (tmp_path / name / "checkpoint-1").iterdir()}
+            for name in ("plain", "cram")
         )
         assert plain.keys() == ours.keys()
         for name in plain:
-            assert abs(ours[name] - plain[name]) < 2048, name  # a few more log entries and arguments, no weights or masks
+            assert abs(ours[name] - plain[name]) < 2048, (
+                name
+            )  # a few more log entries and arguments, no weights or masks
 
 
 class TestEvaluation:
@@ -208,7 +211,11 @@ class TestEvaluation:
         model, examples = make_model(), rows("question_answering", 16)
         before = state(model)
         built = trainer(
-            tmp_path, model, eval_dataset=examples, compute_metrics=score, eval_compressors=["topk:0.8", "nm:2:4+quantize:8"]
+            tmp_path,
+            model,
+            eval_dataset=examples,
+            compute_metrics=score,
+            eval_compressors=["topk:0.8", "nm:2:4+quantize:8"],
         )
         metrics = built.evaluate()
         assert same(state(model), before)
@@ -226,16 +233,18 @@ class TestEvaluation:
 
     def test_of_several_sets(self, tmp_path, make_model):
         sets = {"one": rows("question_answering", 8, seed=1), "two": rows("question_answering", 8, seed=2)}
-        built = trainer(tmp_path, make_model(), eval_dataset=sets, compute_metrics=score, eval_compressors=["topk:0.8"])
+        built = trainer(
+            tmp_path, make_model(), eval_dataset=sets, compute_metrics=score, eval_compressors=["topk:0.8"]
+        )
         metrics = built.evaluate()
         keys = {"eval_one_peak", "eval_one_topk_0.8_peak", "eval_two_peak", "eval_two_topk_0.8_peak"}
         assert keys <= metrics.keys()
 
     def test_keeps_the_order_of_the_set_when_training_is_grouped_by_length(self, tmp_path, make_model):
         examples = [row for n in (4, 8, 6) for row in rows("question_answering", 4, length=n)]
-        from transformers import DataCollatorWithPadding  # noqa: F401  # the default collator needs equal lengths
-
-        built = trainer(tmp_path, make_model(), train_sampling_strategy="group_by_length", per_device_eval_batch_size=4)
+        built = trainer(
+            tmp_path, make_model(), train_sampling_strategy="group_by_length", per_device_eval_batch_size=4
+        )
         starts = built.predict(examples).label_ids[0]
         assert starts.tolist() == [row["start_positions"] for row in examples]
 
@@ -277,7 +286,9 @@ class TestLogs:
         window, _ = train(tmp_path, make_model(), compressors=MULTI, max_steps=8, logging_steps=8)
         singles = [log for log in each.state.log_history if "loss" in log]
         whole = next(log for log in window.state.log_history if "loss" in log)
-        assert whole["loss_compressed"] == pytest.approx(np.mean([log["loss_compressed"] for log in singles]), rel=1e-5)
+        assert whole["loss_compressed"] == pytest.approx(
+            np.mean([log["loss_compressed"] for log in singles]), rel=1e-5
+        )
         assert sum(value for key, value in whole.items() if key.startswith("drawn_")) == pytest.approx(1)
         assert 0 < whole["relative_step"] < 1
         assert 0 <= whole["mask_change"] < 0.5
@@ -304,7 +315,9 @@ class TestLogs:
         train(tmp_path, make_model(), compressors=["topk:0.5"], report_to="tensorboard")
         events = EventAccumulator(str(tmp_path / "tb")).Reload()
         tags = set(events.Tags()["scalars"])
-        assert {f"train/{key}" for key in ("loss", "loss_compressed", "drawn_topk_0.5", "relative_step", "mask_change")} <= tags
+        assert {
+            f"train/{key}" for key in ("loss", "loss_compressed", "drawn_topk_0.5", "relative_step", "mask_change")
+        } <= tags
         assert [event.step for event in events.Scalars("train/loss_compressed")] == [1, 2, 3]
 
 

@@ -49,7 +49,15 @@ def trainer(
     """A trainer over 32 examples of `head`; `changes` go to the arguments, those it cannot take to the trainer."""
     to_trainer = {
         key: changes.pop(key)
-        for key in ("callbacks", "eval_dataset", "compute_metrics", "optimizers", "model_init", "compute_loss_func", "train_dataset")
+        for key in (
+            "callbacks",
+            "eval_dataset",
+            "compute_metrics",
+            "optimizers",
+            "model_init",
+            "compute_loss_func",
+            "train_dataset",
+        )
         if key in changes
     }
     to_trainer = {"train_dataset": rows(head, 32), **to_trainer}

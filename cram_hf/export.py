@@ -1,0 +1,120 @@
+"""Bakes a compression into a folder that transformers loads with no extra code: dense safetensors, zeros included."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .compressors import Compressor
+from .core import compressed
+from .results import Results, write_whole
+from .sparsity import Sparsity, measure
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Args:
+        directory (`Path`): the folder that `from_pretrained` takes.
+        sparsity (`Sparsity`): shares of zeros, counted in the file.
+    """
+
+    directory: Path
+    sparsity: Sparsity
+
+
+def export(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    compressor: Compressor,
+    directory: str | os.PathLike[str],
+    *,
+    weights: Mapping[str, Tensor],
+    results: Results | None = None,
+    card: str | None = None,
+) -> Exported:
+    """Writes the compressed model, whole or not at all, and returns where it lies and how sparse the file is.
+
+    The folder gets the safetensors (dense, in the model's dtype), the configuration, the tokenizer and, where given,
+    `results.json` and the card as `README.md`. Every tensor is read back and compared bit for bit. The model in memory
+    is compressed meanwhile and as before afterwards, bit for bit, also on an error.
+
+    Args:
+        model (`PreTrainedModel`): the dense model, not wrapped by DDP or `torch.compile`.
+        tokenizer (`PreTrainedTokenizerBase`): saved beside it.
+        compressor (`Compressor`): what is baked in.
+        directory (`str` or `os.PathLike`): new or empty; missing parents are made.
+        weights (`Mapping[str, Tensor]`): what may be compressed, e.g. `compressible_weights(model)`.
+        results (`Results`, *optional*): the run's results file.
+        card (`str`, *optional*): text of the model card, see `cram_hf.card.card`.
+
+    Raises:
+        FileExistsError: `directory` exists and is not an empty folder.
+        RuntimeError: the file written does not hold the compressed weights; nothing is left behind.
+    """
+    target = Path(directory)
+    check_free(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir()
+        with compressed(weights, compressor):
+            model.save_pretrained(unfinished)
+            _check_saved(model, unfinished)
+            sparsity = measure(model, weights)
+        tokenizer.save_pretrained(unfinished)
+        if results is not None:
+            results.save(unfinished / "results.json")
+        if card is not None:
+            write_whole(unfinished / "README.md", card.encode())
+        with suppress(FileNotFoundError):
+            target.rmdir()
+        unfinished.rename(target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return Exported(target, sparsity)
+
+
+def check_free(directory: str | os.PathLike[str]) -> None:
+    """Raises `FileExistsError` unless `directory` is absent or an empty folder."""
+    target = Path(directory)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(
+            f"{directory} exists and is not empty; an export needs a new or empty folder: choose another one, or move "
+            "it away"
+        )
+
+
+def _check_saved(model: PreTrainedModel, folder: Path) -> None:
+    """Raises unless the safetensors in `folder` hold the model's tensors, bit for bit, each shared one once."""
+    state = model.state_dict()
+    saved: set[int] = set()
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  (safe_open has no iterator)
+                if name not in state or not same_bits(tensors.get_tensor(name), state[name]):
+                    raise RuntimeError(
+                        f"export: {name!r} in {file.name} is not what the model holds; nothing was written"
+                    )
+                saved.add(state[name].data_ptr())
+    missing = [name for name, parameter in model.named_parameters() if parameter.data_ptr() not in saved]
+    if missing:
+        raise RuntimeError(f"export: {', '.join(missing)} did not get into the file; nothing was written")
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors agree in dtype, shape and every bit, wherever they lie."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(*(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (a, b)))
