@@ -33,8 +33,8 @@ def card(
 ) -> str:
     """Returns the card as the text of a `README.md`: metadata between `---` lines, then Markdown.
 
-    No access token and no absolute path gets in: of a path only the last part is shown. The `model-index` of the dense
-    model has its scores and the main score after each compression; that of an export has the exported row alone.
+    No access token and no absolute path gets in: of a path only the last part is shown. The `model-index` of the
+    dense model has its scores and the main score after each compression; that of an export has its own row alone.
 
     Args:
         results (`Results`): the run.

@@ -7,7 +7,7 @@ WITH_CRAM = (
     "the weights can be pruned in one shot later."
 )
 WITHOUT_CRAM = "with a plain optimizer, without CrAM; a baseline."
-DENSE = "The table says what is left of the score when they are compressed in one shot, with no training afterwards."
+DENSE = "The table says what is left of the score when they are compressed in one shot and not trained since."
 NOT_SCORED = "This compression was not scored in the run."
 
 WORDS = (
@@ -45,8 +45,8 @@ answer = tokenizer.decode(inputs["input_ids"][0, start : end + 1])"""
 
 PIPELINE = """
 
-Up to transformers 5.2 `pipeline("question-answering", model="path/to/this/model")` does the same; transformers 5.3 removed
-that pipeline. The lines above take the likeliest start and end; the scores come from the search over the n best spans."""
+The lines above take the likeliest start and end; the scores come from a search over the n best spans. Up to
+transformers 5.2, `pipeline("question-answering", model="path/to/this/model")` works too; 5.3 removed that pipeline."""
 
 
 def loading(auto_class: str, pipeline_tag: str) -> str:

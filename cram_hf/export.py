@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,7 +25,7 @@ class Exported:
 
     Args:
         directory (`Path`): the folder that `from_pretrained` takes.
-        sparsity (`Sparsity`): shares of zeros, counted in the file.
+        sparsity (`Sparsity`): shares of zeros among the tensors that were read back.
     """
 
     directory: Path
@@ -46,7 +45,7 @@ def export(
     """Writes the compressed model, whole or not at all, and returns where it lies and how sparse the file is.
 
     The folder gets the safetensors (dense, in the model's dtype), the configuration, the tokenizer and, where given,
-    `results.json` and the card as `README.md`. Every tensor is read back and compared bit for bit. The model in memory
+    `results.json` and the card as `README.md`. It is loaded again and every tensor compared bit for bit. The model in memory
     is compressed meanwhile and as before afterwards, bit for bit, also on an error.
 
     Args:
@@ -60,7 +59,7 @@ def export(
 
     Raises:
         FileExistsError: `directory` exists and is not an empty folder.
-        RuntimeError: the file written does not hold the compressed weights; nothing is left behind.
+        RuntimeError: the files do not load as the compressed model; nothing is left behind.
     """
     target = Path(directory)
     check_free(target)
@@ -70,7 +69,7 @@ def export(
         unfinished.mkdir()
         with compressed(weights, compressor):
             model.save_pretrained(unfinished)
-            _check_saved(model, unfinished)
+            _check_saved(model, weights, unfinished)
             sparsity = measure(model, weights)
         tokenizer.save_pretrained(unfinished)
         if results is not None:
@@ -96,21 +95,19 @@ def check_free(directory: str | os.PathLike[str]) -> None:
         )
 
 
-def _check_saved(model: PreTrainedModel, folder: Path) -> None:
-    """Raises unless the safetensors in `folder` hold the model's tensors, bit for bit, each shared one once."""
+def _check_saved(model: PreTrainedModel, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Raises unless the folder loads as the model, all its tensors the same bit for bit, and `weights` are its own."""
+    # Through from_pretrained, since files of older checkpoints keep their old names (LayerNorm.gamma) when saved again.
+    read = type(model).from_pretrained(folder, use_safetensors=True, dtype="auto").state_dict()
     state = model.state_dict()
-    saved: set[int] = set()
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  (safe_open has no iterator)
-                if name not in state or not same_bits(tensors.get_tensor(name), state[name]):
-                    raise RuntimeError(
-                        f"export: {name!r} in {file.name} is not what the model holds; nothing was written"
-                    )
-                saved.add(state[name].data_ptr())
-    missing = [name for name, parameter in model.named_parameters() if parameter.data_ptr() not in saved]
-    if missing:
-        raise RuntimeError(f"export: {', '.join(missing)} did not get into the file; nothing was written")
+    storages = {tensor.data_ptr() for tensor in state.values()}
+    wrong = [name for name, tensor in state.items() if name not in read or not same_bits(tensor, read[name])]
+    wrong += [name for name, weight in weights.items() if weight.data_ptr() not in storages]
+    if wrong:
+        raise RuntimeError(
+            f"export: {', '.join(wrong[:5])} ({len(wrong)} in all) cannot be read back as the model holds them; nothing "
+            "was written. The weights given must be the model's own: weights=compressible_weights(model)"
+        )
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -18,9 +18,12 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from transformers.trainer_utils import get_last_checkpoint
 
 from .arguments import CrAMArguments
+from .card import card
 from .compressors import parse_compressor
 from .config import Parser
 from .core import compressed
+from .export import export
+from .plotting import plot
 from .provenance import command_line, environment
 from .results import Results, Row, write_whole
 from .sparsity import measure
@@ -124,9 +127,10 @@ def run(task: Task, argv: list[str]) -> Results | None:
         rows = tuple(evaluate(trainer, data, Path(args.output_dir)))
         if trainer.is_world_process_zero():
             results = _results(task, trainer, data, training, rows, argv, model_args, output)
-            _write(results, baseline, Path(args.output_dir))
+            origin = {"base_model": model_args.model_name_or_path, "dataset": task_args.dataset_name}
+            _write(results, baseline, Path(args.output_dir), origin)
             for spec in output.export:
-                _export(trainer, tokenizer, results, spec)
+                _export(trainer, tokenizer, results, spec, origin)
     if data.predict:
         logits = trainer.predict(data.predict.features, metric_key_prefix="predict").predictions
         if trainer.is_world_process_zero():
@@ -176,17 +180,20 @@ def _set_up_logging(args: CrAMArguments) -> None:
 
 def _load(task: Task, args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads configuration, tokenizer and model; weights from safetensors only."""
+    if args.dropout is not None and not 0 <= args.dropout < 1:
+        raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
     hub = {"cache_dir": args.cache_dir, "revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    config = AutoConfig.from_pretrained(args.config_name or args.model_name_or_path, **hub)
     attention = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
-    if args.dropout is not None:
-        if not 0 <= args.dropout < 1:
-            raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
-        config.hidden_dropout_prob = config.attention_probs_dropout_prob = args.dropout
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub)
-    model = task.auto_class.from_pretrained(
-        args.model_name_or_path, config=config, use_safetensors=True, **attention, **hub
-    )
+    try:
+        config = AutoConfig.from_pretrained(args.config_name or args.model_name_or_path, **hub)
+        if args.dropout is not None:
+            config.hidden_dropout_prob = config.attention_probs_dropout_prob = args.dropout
+        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub)
+        model = task.auto_class.from_pretrained(
+            args.model_name_or_path, config=config, use_safetensors=True, **attention, **hub
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--model_name_or_path {args.model_name_or_path}: {error}") from error
     return model, tokenizer
 
 
@@ -283,36 +290,32 @@ def _changed(arguments: Any) -> dict[str, Any]:
     return found
 
 
-def _write(results: Results, baseline: Results | None, folder: Path) -> None:
+def _write(results: Results, baseline: Results | None, folder: Path, origin: dict[str, str | None]) -> None:
     """Writes results.json, the picture and the card, and prints the table."""
-    from .card import card
-    from .plotting import plot
-
     results.save(folder / "results.json")
     text = table(results, baseline)
     sys.stdout.write(f"\n{text}\n")
+    picture: str | None = "curve.png"
     try:
         plot([results], folder / "curve.png", baseline=baseline)
     except ImportError as error:
+        picture = None
         logger.warning("No picture: %s", error)
-    write_whole(folder / "README.md", card(results).encode())
-    sys.stdout.write(f"\nWritten: {folder}/results.json, {folder}/curve.png, {folder}/README.md\n")
+    write_whole(folder / "README.md", card(results, picture=picture, **origin).encode())
+    written = ["results.json", *([picture] if picture else []), "README.md"]
+    sys.stdout.write(f"\nWritten to {folder}: {', '.join(written)}\n")
 
 
-def _export(trainer: CrAMTrainer, tokenizer: PreTrainedTokenizerBase, results: Results, spec: str) -> None:
+def _export(
+    trainer: CrAMTrainer,
+    tokenizer: PreTrainedTokenizerBase,
+    results: Results,
+    spec: str,
+    origin: dict[str, str | None],
+) -> None:
     """Bakes one compression into `<output_dir>/export/<key>`."""
-    from .card import card
-    from .export import export
-
     compressor = parse_compressor(spec)
     folder = Path(trainer.args.output_dir) / "export" / compressor.key
-    export(
-        trainer.model,
-        tokenizer,
-        compressor,
-        folder,
-        weights=trainer.compressible,
-        results=results,
-        card=card(results, export_spec=spec),
-    )
+    text = card(results, export_spec=spec, **origin)
+    export(trainer.model, tokenizer, compressor, folder, weights=trainer.compressible, results=results, card=text)
     sys.stdout.write(f"Exported {spec}: {folder}\n")
