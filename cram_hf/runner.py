@@ -29,7 +29,7 @@ from .results import Results, Row, write_whole
 from .sparsity import measure
 from .table import table
 from .tasks.base import Task, TaskData
-from .trainer import CrAMTrainer
+from .trainer import CrAMTrainer, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -317,5 +317,5 @@ def _export(
     compressor = parse_compressor(spec)
     folder = Path(trainer.args.output_dir) / "export" / compressor.key
     text = card(results, export_spec=spec, **origin)
-    export(trainer.model, tokenizer, compressor, folder, weights=trainer.compressible, results=results, card=text)
+    export(unwrapped(trainer.model), tokenizer, compressor, folder, weights=trainer.compressible, results=results, card=text)
     sys.stdout.write(f"Exported {spec}: {folder}\n")
