@@ -98,7 +98,7 @@ class CrAMArguments(TrainingArguments):
             raise ValueError("\n".join(problems))
         if not torch.accelerator.is_available():
             self.use_cpu = True  # changes nothing there, except that TrainingArguments then allows bf16
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        super().__post_init__()
 
     def _problems(self) -> list[str]:
         """Every problem of the CrAM fields, a line each."""

@@ -39,7 +39,7 @@ def card(
     Args:
         results (`Results`): the run.
         export_spec (`str`, *optional*): the compression baked into the weights, e.g. `topk:0.8`. Dense if not given.
-        base_model (`str`, *optional*): what training started from. Metadata only if it is a Hub name and no local path.
+        base_model (`str`, *optional*): what training started from. Metadata only if it is a name on the Hub.
         dataset (`str`, *optional*): the data set's name on the Hub; leave it out for local files.
         picture (`str`, *optional*): file name of the picture, if it lies beside the card.
         auto_class (`str`): the `AutoModelFor...` class that loads the model.
@@ -50,6 +50,7 @@ def card(
     base = base_model if base_model and is_hub_id(base_model) else None
     model = base or _last_part(results.model)
     title = f"{model} on {results.task}, {results.label}" + (f", {export_spec}" if export_spec else "")
+    scores = _eval_results(results, export_spec, dataset, pipeline_tag)
     data = ModelCardData(
         base_model=base,
         base_model_relation="finetune" if base else None,
@@ -60,8 +61,8 @@ def card(
         metrics=shown_metrics(results),
         pipeline_tag=pipeline_tag,
         tags=_tags(results, export_spec),
-        model_name=title,
-        eval_results=_eval_results(results, export_spec, dataset, pipeline_tag) or None,
+        model_name=title if scores else None,
+        eval_results=scores or None,
     )
     parts = [
         f"# {title}",
@@ -73,9 +74,6 @@ def card(
         text.LIMITS,
         text.CITATION,
     ]
-    if data.eval_results is None:
-        data.pop("model_name")
-        data.pop("eval_results")
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"))
 
 
@@ -147,8 +145,8 @@ def _what(results: Results, model: str, export_spec: str | None) -> str:
 def _exported(results: Results, row: Row) -> str:
     score = row.metrics[results.main_metric]
     return (
-        f"{percent(row.sparsity)} of the compressible weights and {percent(row.model_sparsity)} of the whole model are "
-        f"zero. {results.main_metric}: {'not finite' if score is None else f'{score:.2f}'}, "
+        f"{percent(row.sparsity)} of the compressible weights and {percent(row.model_sparsity)} of the whole model "
+        f"are zero. {results.main_metric}: {'not finite' if score is None else f'{score:.2f}'}, "
         f"{share_of_dense(results, row)} of the dense model's."
     )
 

@@ -12,8 +12,8 @@ NOT_SCORED = "This compression was not scored in the run."
 
 WORDS = (
     "Sparsity is the share of weights that are zero. `topk:S` zeroes the share S of smallest magnitude among all "
-    "compressible weights together, `topk:S:layer` in each layer; `nm:N:M` keeps the N largest of each M weights along "
-    "the input dimension; `quantize:B` rounds to B bits a row; `a+b` is a, then b."
+    "compressible weights together, `topk:S:layer` in each layer; `nm:N:M` keeps the N largest of each M weights "
+    "along the input dimension; `quantize:B` rounds to B bits a row; `a+b` is a, then b."
 )
 
 LIMITS = """## Limits

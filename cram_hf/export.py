@@ -45,8 +45,8 @@ def export(
     """Writes the compressed model, whole or not at all, and returns where it lies and how sparse the file is.
 
     The folder gets the safetensors (dense, in the model's dtype), the configuration, the tokenizer and, where given,
-    `results.json` and the card as `README.md`. It is loaded again and every tensor compared bit for bit. The model in memory
-    is compressed meanwhile and as before afterwards, bit for bit, also on an error.
+    `results.json` and the card as `README.md`. It is loaded again and every tensor compared bit for bit. The model in
+    memory is compressed meanwhile and as before afterwards, bit for bit, also on an error.
 
     Args:
         model (`PreTrainedModel`): the dense model, not wrapped by DDP or `torch.compile`.
@@ -97,7 +97,7 @@ def check_free(directory: str | os.PathLike[str]) -> None:
 
 def _check_saved(model: PreTrainedModel, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Raises unless the folder loads as the model, all its tensors the same bit for bit, and `weights` are its own."""
-    # Through from_pretrained, since files of older checkpoints keep their old names (LayerNorm.gamma) when saved again.
+    # By from_pretrained, since a model read from an old checkpoint is saved under its old names (LayerNorm.gamma).
     read = type(model).from_pretrained(folder, use_safetensors=True, dtype="auto").state_dict()
     state = model.state_dict()
     storages = {tensor.data_ptr() for tensor in state.values()}
@@ -105,8 +105,8 @@ def _check_saved(model: PreTrainedModel, weights: Mapping[str, Tensor], folder: 
     wrong += [name for name, weight in weights.items() if weight.data_ptr() not in storages]
     if wrong:
         raise RuntimeError(
-            f"export: {', '.join(wrong[:5])} ({len(wrong)} in all) cannot be read back as the model holds them; nothing "
-            "was written. The weights given must be the model's own: weights=compressible_weights(model)"
+            f"export: {', '.join(wrong[:5])} ({len(wrong)} in all) cannot be read back as the model holds them; "
+            "nothing was written. The weights given must be the model's own: weights=compressible_weights(model)"
         )
 
 

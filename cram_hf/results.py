@@ -42,8 +42,8 @@ class Row:
 class Results:
     """One run: what was trained, on what, with which versions, and its rows. `docs/results-schema.md` has every key.
 
-    Raises `ValueError` when a value does not fit the schema. What `save` wrote `load` gives back equal, as long as the
-    values are plain JSON types.
+    Values become plain JSON types, and access tokens are taken out, when the object is made; what `save` writes, `load`
+    gives back equal. Raises `ValueError` when a value does not fit the schema.
     """
 
     task: str
@@ -65,7 +65,10 @@ class Results:
     rows: tuple[Row, ...]
 
     def __post_init__(self) -> None:
-        _raise_any(problems(self.document()), "results")
+        document = self.document()
+        _raise_any(problems(document), "results")
+        for name, value in _fields(document).items():
+            object.__setattr__(self, name, value)  # frozen, but made of plain values and without tokens from the start
 
     def row(self, spec: str) -> Row | None:
         """Returns the row of `spec`, or `None` when that compression was not scored."""
@@ -77,7 +80,7 @@ class Results:
         return None if row is None else row.metrics.get(metric or self.main_metric)
 
     def document(self) -> dict[str, Any]:
-        """Returns the JSON document: plain types only, non-finite numbers as `None`, access tokens taken out."""
+        """Returns the JSON document, in plain types; a number that is not finite is `None`."""
         document = _plain({"schema": SCHEMA, "schema_version": VERSION, **asdict(self)})
         assert isinstance(document, dict)
         return document
@@ -108,8 +111,13 @@ class Results:
         except ValueError as error:
             raise ValueError(f"{path}: not a results file, it is not valid JSON ({error})") from error
         _raise_any(problems(document), str(path))
-        document["rows"] = tuple(Row(**row) for row in document["rows"])
-        return cls(**{key: value for key, value in document.items() if key not in {"schema", "schema_version"}})
+        return cls(**_fields(document))
+
+
+def _fields(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of `Results` from a document that was checked."""
+    values = {name: value for name, value in document.items() if name not in {"schema", "schema_version"}}
+    return values | {"rows": tuple(Row(**row) for row in document["rows"])}
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:

@@ -124,18 +124,23 @@ def run(task: Task, argv: list[str]) -> Results | None:
     training = _train(trainer) if args.do_train else None
     results = None
     if data.evaluation:
-        rows = tuple(evaluate(trainer, data, Path(args.output_dir)))
+        rows = tuple(evaluate(trainer, data, folder_of(args)))
         if trainer.is_world_process_zero():
             results = _results(task, trainer, data, training, rows, argv, model_args, output)
             origin = {"base_model": model_args.model_name_or_path, "dataset": task_args.dataset_name}
-            _write(results, baseline, Path(args.output_dir), origin)
+            _write(results, baseline, folder_of(args), origin)
             for spec in output.export:
                 _export(trainer, tokenizer, results, spec, origin)
     if data.predict:
         logits = trainer.predict(data.predict.features, metric_key_prefix="predict").predictions
         if trainer.is_world_process_zero():
-            data.predict.write_predictions(logits, Path(args.output_dir), "predict")
+            data.predict.write_predictions(logits, folder_of(args), "predict")
     return results
+
+
+def folder_of(args: CrAMArguments) -> Path:
+    """The run's folder; TrainingArguments gives it a name if the user does not."""
+    return Path(str(args.output_dir))
 
 
 # ---- before training ----
@@ -143,7 +148,7 @@ def run(task: Task, argv: list[str]) -> Results | None:
 
 def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) -> Results | None:
     """Refuses what would fail or overwrite later; returns the baseline."""
-    folder = Path(args.output_dir)
+    folder = folder_of(args)
     for spec in output.export:
         try:
             parse_compressor(spec)
@@ -290,7 +295,7 @@ def _changed(arguments: Any) -> dict[str, Any]:
     return found
 
 
-def _write(results: Results, baseline: Results | None, folder: Path, origin: dict[str, str | None]) -> None:
+def _write(results: Results, baseline: Results | None, folder: Path, origin: dict[str, Any]) -> None:
     """Writes results.json, the picture and the card, and prints the table."""
     results.save(folder / "results.json")
     text = table(results, baseline)
@@ -311,11 +316,12 @@ def _export(
     tokenizer: PreTrainedTokenizerBase,
     results: Results,
     spec: str,
-    origin: dict[str, str | None],
+    origin: dict[str, Any],
 ) -> None:
     """Bakes one compression into `<output_dir>/export/<key>`."""
     compressor = parse_compressor(spec)
-    folder = Path(trainer.args.output_dir) / "export" / compressor.key
+    folder = folder_of(trainer.args) / "export" / compressor.key
     text = card(results, export_spec=spec, **origin)
-    export(unwrapped(trainer.model), tokenizer, compressor, folder, weights=trainer.compressible, results=results, card=text)
+    model: Any = unwrapped(trainer.model)
+    export(model, tokenizer, compressor, folder, weights=trainer.compressible, results=results, card=text)
     sys.stdout.write(f"Exported {spec}: {folder}\n")

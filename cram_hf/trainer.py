@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from .arguments import CrAMArguments
@@ -38,6 +38,7 @@ class CrAMTrainer(Trainer):
     """
 
     args: CrAMArguments
+    model: PreTrainedModel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -157,27 +158,32 @@ class CrAMTrainer(Trainer):
     # ---- evaluation and logs ----
 
     def evaluation_loop(
-        self, dataloader: Any, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Evaluates the dense model and then each of `eval_compressors`; `predict` stays dense.
 
         Metrics of a compression carry its key, `eval_topk_0.8_f1`, and the count of samples covers all the loops.
         """
-        output = super().evaluation_loop(dataloader, description, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+
+        def loop(name: str, prefix: str) -> EvalLoopOutput:
+            return super(CrAMTrainer, self).evaluation_loop(
+                dataloader, name, prediction_loss_only, ignore_keys, prefix
+            )
+
+        output = loop(description, metric_key_prefix)
         if not metric_key_prefix.startswith("eval"):
             return output
-        metrics, samples = dict(output.metrics or {}), output.num_samples
+        metrics, samples = dict(output.metrics or {}), output.num_samples or 0
         for compressor in map(parse_compressor, self.args.eval_compressors):
             with compressed(self.compressible, compressor):
-                extra = super().evaluation_loop(
-                    dataloader,
-                    f"{description} {compressor.spec}",
-                    *args,
-                    metric_key_prefix=f"{metric_key_prefix}_{compressor.key}",
-                    **kwargs,
-                )
+                extra = loop(f"{description} {compressor.spec}", f"{metric_key_prefix}_{compressor.key}")
             metrics |= extra.metrics or {}
-            samples = (samples or 0) + (extra.num_samples or 0)
+            samples += extra.num_samples or 0
         return output._replace(metrics=metrics, num_samples=samples)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:

@@ -32,7 +32,7 @@ class EvalSet:
 
     features: Dataset
     compute_metrics: Callable[[EvalPrediction], dict[str, float]]
-    write_predictions: Callable[[Logits, Path, str], None]
+    write_predictions: Callable[[Any, Path, str], None]
     examples: int
 
 
@@ -76,7 +76,7 @@ class Task(Protocol):
     """
 
     name: str
-    Arguments: type
+    Arguments: Any
     auto_class: Any
     main_metric: str
 
