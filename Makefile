@@ -28,10 +28,10 @@ demo: install-demo models/minilm-l6
 	PATH="$(abspath $(BIN)):$$PATH" sh configs/squad/demo.sh $(DEMO)
 
 test:
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all:
-	$(BIN)/python -m pytest -q -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not gpu"
 
 check:
 	$(BIN)/ruff check .

@@ -42,39 +42,40 @@ def card(
         base_model (`str`, *optional*): what training started from. Metadata only if it is a name on the Hub.
         dataset (`str`, *optional*): the data set's name on the Hub; leave it out for local files.
         picture (`str`, *optional*): file name of the picture, if it lies beside the card.
-        auto_class (`str`): the `AutoModelFor...` class that loads the model.
-        pipeline_tag (`str`): the Hub's word for the task.
-        license (`str`, *optional*): e.g. `apache-2.0`. Nothing is claimed if not given.
-        language (`str`, *optional*): e.g. `en`.
+        auto_class, pipeline_tag (`str`): the class that loads the model, and the Hub's word for the task.
+        license, language (`str`, *optional*): e.g. `apache-2.0` and `en`. Nothing is claimed if not given.
     """
     base = base_model if base_model and is_hub_id(base_model) else None
     model = base or _last_part(results.model)
-    title = f"{model} on {results.task}, {results.label}" + (f", {export_spec}" if export_spec else "")
-    scores = _eval_results(results, export_spec, dataset, pipeline_tag)
-    data = ModelCardData(
-        base_model=base,
-        base_model_relation="finetune" if base else None,
-        datasets=[dataset] if dataset else None,
-        language=language,
-        library_name="transformers",
-        license=license,
-        metrics=shown_metrics(results),
-        pipeline_tag=pipeline_tag,
-        tags=_tags(results, export_spec),
-        model_name=title if scores else None,
-        eval_results=scores or None,
-    )
+    title = ", ".join(filter(None, [f"{model} on {results.task}", results.label, export_spec]))
+    data = _metadata(results, title, base, dataset, export_spec, pipeline_tag)
+    data["license"], data["language"] = license, language
     parts = [
-        f"# {title}",
-        _what(results, model, export_spec),
+        f"# {title}\n\n{_what(results, model, export_spec)}",
         _results(results, picture),
         text.loading(auto_class, pipeline_tag),
         text.pruning(auto_class, _example(results), _selection(results), already=export_spec),
         _training(results),
-        text.LIMITS,
-        text.CITATION,
+        text.ENDING,
     ]
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"))
+
+
+def _metadata(
+    results: Results, title: str, base: str | None, dataset: str | None, export_spec: str | None, pipeline_tag: str
+) -> ModelCardData:
+    scores = _eval_results(results, export_spec, dataset, pipeline_tag)
+    return ModelCardData(
+        base_model=base,
+        base_model_relation="finetune" if base else None,
+        datasets=[dataset] if dataset else None,
+        library_name="transformers",
+        metrics=shown_metrics(results),
+        pipeline_tag=pipeline_tag,
+        tags=_tags(results, export_spec) or None,
+        model_name=title if scores else None,
+        eval_results=scores or None,
+    )
 
 
 def is_hub_id(name: str) -> bool:

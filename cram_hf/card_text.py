@@ -16,14 +16,14 @@ WORDS = (
     "along the input dimension; `quantize:B` rounds to B bits a row; `a+b` is a, then b."
 )
 
-LIMITS = """## Limits
+ENDING = """## Limits
 
 - The zeros are stored: a pruned model's file is as large as the dense one's, and compresses well with any archiver.
 - Dense kernels do not skip zeros: the model is not faster unless the runtime uses sparsity.
 - Quantized weights are stored as the rounded floating-point values.
-- Scores hold for the data named here. Nothing was measured about other data, other languages or harmful content."""
+- Scores hold for the data named here. Nothing was measured about other data, other languages or harmful content.
 
-CITATION = """## Citation
+## Citation
 
 ```bibtex
 @inproceedings{peste2023cram,

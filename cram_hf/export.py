@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,39 +49,28 @@ def export(
     memory is compressed meanwhile and as before afterwards, bit for bit, also on an error.
 
     Args:
-        model (`PreTrainedModel`): the dense model, not wrapped by DDP or `torch.compile`.
-        tokenizer (`PreTrainedTokenizerBase`): saved beside it.
+        model, tokenizer: the dense model, not wrapped by DDP or `torch.compile`, and what is saved beside it.
         compressor (`Compressor`): what is baked in.
         directory (`str` or `os.PathLike`): new or empty; missing parents are made.
         weights (`Mapping[str, Tensor]`): what may be compressed, e.g. `compressible_weights(model)`.
-        results (`Results`, *optional*): the run's results file.
+        results (`Results`, *optional*): the run's results.
         card (`str`, *optional*): text of the model card, see `cram_hf.card.card`.
 
     Raises:
         FileExistsError: `directory` exists and is not an empty folder.
         RuntimeError: the files do not load as the compressed model; nothing is left behind.
     """
-    target = Path(directory)
-    check_free(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        unfinished.mkdir()
+    check_free(directory)
+    with _appearing(target := Path(directory)) as folder:
         with compressed(weights, compressor):
-            model.save_pretrained(unfinished)
-            _check_saved(model, weights, unfinished)
+            model.save_pretrained(folder)
+            _check_saved(model, weights, folder)
             sparsity = measure(model, weights)
-        tokenizer.save_pretrained(unfinished)
-        if results is not None:
-            results.save(unfinished / "results.json")
-        if card is not None:
-            write_whole(unfinished / "README.md", card.encode())
-        with suppress(FileNotFoundError):
-            target.rmdir()
-        unfinished.rename(target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        tokenizer.save_pretrained(folder)
+        if results:
+            results.save(folder / "results.json")
+        if card:
+            write_whole(folder / "README.md", card.encode())
     return Exported(target, sparsity)
 
 
@@ -93,6 +82,22 @@ def check_free(directory: str | os.PathLike[str]) -> None:
             f"{directory} exists and is not empty; an export needs a new or empty folder: choose another one, or move "
             "it away"
         )
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """Yields a new folder beside `target`; it becomes `target` after the block, or vanishes when the block raises."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir()
+        yield unfinished
+        with suppress(FileNotFoundError):
+            target.rmdir()
+        unfinished.rename(target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def _check_saved(model: PreTrainedModel, weights: Mapping[str, Tensor], folder: Path) -> None:

@@ -42,8 +42,8 @@ class Row:
 class Results:
     """One run: what was trained, on what, with which versions, and its rows. `docs/results-schema.md` has every key.
 
-    Values become plain JSON types, and access tokens are taken out, when the object is made; what `save` writes, `load`
-    gives back equal. Raises `ValueError` when a value does not fit the schema.
+    When the object is made, values become plain JSON types and access tokens are taken out; what `save` writes,
+    `load` gives back equal. Raises `ValueError` when a value does not fit the schema.
     """
 
     task: str
@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, numbers.Real):  # NumPy's scalars too
         return float(value) if math.isfinite(value) else None
-    return TOKEN.sub("(token removed)", str(value))
+    return TOKEN.sub("TOKEN_REMOVED", str(value))
 
 
 def is_token_name(name: str) -> bool:

@@ -42,7 +42,7 @@ def follows_nm(weight: Tensor, n: int, m: int) -> bool:
     """
     if weight.dim() < 2 or weight.shape[1] % m:
         return False
-    groups: Tensor = weight.detach().movedim(1, -1).unflatten(-1, (-1, m))  # type: ignore[no-untyped-call]
+    groups: Tensor = weight.detach().movedim(1, -1).unflatten(-1, (-1, m))
     return bool(((groups != 0).sum(-1) <= n).all())
 
 

@@ -176,7 +176,7 @@ def test_no_token_and_no_absolute_path_gets_into_the_card():
     text = card(results, base_model="/home/someone/models/minilm-l6")
     assert "someone" not in text
     assert TOKEN not in text
-    assert "python run_squad.py x.yaml '--x=(token removed)' --train_file=t.json" in text
+    assert "python run_squad.py x.yaml --x=TOKEN_REMOVED --train_file=t.json" in text
     assert "base_model" not in text
     assert "# minilm-l6 on squad, CrAM+" in text
     assert ModelCard(text).data.eval_results[0].dataset_name == "dev.json"

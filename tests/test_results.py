@@ -78,7 +78,7 @@ def test_a_token_in_the_configuration_is_never_written(key, tmp_path):
     text = (tmp_path / "results.json").read_text()
     assert TOKEN not in text
     assert "secret" not in text
-    assert json.loads(text)["config"] == {"nested": [{}, "(token removed)"], "tokenizer_name": "bert"}
+    assert json.loads(text)["config"] == {"nested": [{}, "TOKEN_REMOVED"], "tokenizer_name": "bert"}
 
 
 def test_every_problem_is_reported_at_once_with_the_file_name(tmp_path):

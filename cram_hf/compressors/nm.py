@@ -62,7 +62,7 @@ class NM(Compressor):
     def _mask(self, weight: Tensor) -> Tensor:
         """True at the n largest of each group: those with fewer than n stronger members before or after them."""
         rows = weight.abs().movedim(1, -1)
-        groups: Tensor = rows.unflatten(-1, (-1, self.m))  # type: ignore[no-untyped-call]
+        groups: Tensor = rows.unflatten(-1, (-1, self.m))
         stronger = torch.zeros_like(groups, dtype=torch.int16 if self.m > 127 else torch.int8)
         for i, j in combinations(range(self.m), 2):
             later_wins = groups[..., j] > groups[..., i]  # a tie goes to the lower index
