@@ -6,79 +6,27 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from .arguments import CrAMArguments
-from .card import card
 from .compressors import parse_compressor
 from .config import Parser
 from .core import compressed
-from .export import export
-from .plotting import plot
-from .provenance import command_line, environment
-from .results import Results, Row, write_whole
+from .loading import ModelArguments, load
+from .report import OutputArguments, check_exports, export_one, folder_of, make_results, write
+from .results import Results, Row
 from .sparsity import measure
-from .table import table
 from .tasks.base import Task, TaskData
-from .trainer import CrAMTrainer, unwrapped
+from .trainer import CrAMTrainer
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class ModelArguments:
-    """Which model a run starts from."""
-
-    model_name_or_path: str = field(
-        metadata={"help": "Model folder, or name on the Hub, e.g. google-bert/bert-base-uncased."}
-    )
-    config_name: str | None = field(
-        default=None, metadata={"help": "Configuration folder or name, if not the model's."}
-    )
-    tokenizer_name: str | None = field(
-        default=None, metadata={"help": "Tokenizer folder or name, if not the model's."}
-    )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where models from the Hub are kept."})
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model on the Hub."})
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run code that comes with the model. Off unless you trust it."}
-    )
-    attn_implementation: str | None = field(
-        default=None,
-        metadata={"help": "eager, sdpa, ...; on a CPU, eager trains a quarter faster when attention dropout is 0."},
-    )
-    dropout: float | None = field(
-        default=None,
-        metadata={"help": "Dropout of hidden states and attention, instead of the model's own (BERT: 0.1)."},
-    )
-
-
-@dataclass
-class OutputArguments:
-    """What a run leaves behind besides the model."""
-
-    label: str | None = field(
-        default=None, metadata={"help": "Name of the run in tables and pictures. Default: the config file's name."}
-    )
-    baseline: str | None = field(
-        default=None,
-        metadata={"help": "results.json of another run, shown beside this one in the table and the picture."},
-    )
-    export: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Compressions to bake into folders of their own, e.g. --export topk:0.8 nm:2:4. May be repeated."
-        },
-    )
 
 
 def main(task: Task, argv: Sequence[str] | None = None) -> int:
@@ -110,7 +58,7 @@ def run(task: Task, argv: list[str]) -> Results | None:
     baseline = _check(args, output, argv)
     _set_up_logging(args)
     set_seed(args.seed)
-    model, tokenizer = _load(task, model_args)
+    model, tokenizer = load(task, model_args)
     data = task.prepare(task_args, tokenizer, args)
     trainer = CrAMTrainer(
         model=model,
@@ -126,11 +74,12 @@ def run(task: Task, argv: list[str]) -> Results | None:
     if data.evaluation:
         rows = tuple(evaluate(trainer, data, folder_of(args)))
         if trainer.is_world_process_zero():
-            results = _results(task, trainer, data, training, rows, argv, model_args, output)
+            label = output.label or task.name
+            results = make_results(task, trainer, data, training, rows, argv, label, (model_args, task_args, args))
             origin = {"base_model": model_args.model_name_or_path, "dataset": task_args.dataset_name}
-            _write(results, baseline, folder_of(args), origin)
+            write(results, baseline, folder_of(args), origin)
             for spec in output.export:
-                _export(trainer, tokenizer, results, spec, origin)
+                export_one(trainer, tokenizer, results, spec, origin)
     if data.predict:
         logits = trainer.predict(data.predict.features, metric_key_prefix="predict").predictions
         if trainer.is_world_process_zero():
@@ -138,22 +87,10 @@ def run(task: Task, argv: list[str]) -> Results | None:
     return results
 
 
-def folder_of(args: CrAMArguments) -> Path:
-    """The run's folder; TrainingArguments gives it a name if the user does not."""
-    return Path(str(args.output_dir))
-
-
-# ---- before training ----
-
-
 def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) -> Results | None:
     """Refuses what would fail or overwrite later; returns the baseline."""
     folder = folder_of(args)
-    for spec in output.export:
-        try:
-            parse_compressor(spec)
-        except ValueError as error:
-            raise ValueError(f"--export: {error}") from None
+    check_exports(args, output.export)
     if args.hub_token:  # Trainer would write it into training_args.bin; huggingface_hub reads the environment
         os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
     if not (args.do_train or args.do_eval or args.do_predict):
@@ -183,25 +120,6 @@ def _set_up_logging(args: CrAMArguments) -> None:
         logger.info("Going on from %s", args.resume_from_checkpoint)
 
 
-def _load(task: Task, args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads configuration, tokenizer and model; weights from safetensors only."""
-    if args.dropout is not None and not 0 <= args.dropout < 1:
-        raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
-    hub = {"cache_dir": args.cache_dir, "revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    attention = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
-    try:
-        config = AutoConfig.from_pretrained(args.config_name or args.model_name_or_path, **hub)
-        if args.dropout is not None:
-            config.hidden_dropout_prob = config.attention_probs_dropout_prob = args.dropout
-        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub)
-        model = task.auto_class.from_pretrained(
-            args.model_name_or_path, config=config, use_safetensors=True, **attention, **hub
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--model_name_or_path {args.model_name_or_path}: {error}") from error
-    return model, tokenizer
-
-
 def _train(trainer: CrAMTrainer) -> dict[str, Any]:
     """Trains, saves the model and the Trainer's own records, and returns what the results file tells of it."""
     began = trainer.args.resume_from_checkpoint
@@ -217,9 +135,6 @@ def _train(trainer: CrAMTrainer) -> dict[str, Any]:
         "loss": outcome.metrics["train_loss"],
         **({"resumed": True} if began else {}),
     }
-
-
-# ---- after training ----
 
 
 def evaluate(trainer: CrAMTrainer, data: TaskData, folder: Path) -> Iterator[Row]:
@@ -253,75 +168,3 @@ def evaluate(trainer: CrAMTrainer, data: TaskData, folder: Path) -> Iterator[Row
             ", ".join(f"{name} {value:.4g}" for name, value in row.metrics.items() if value is not None),
         )
         yield row
-
-
-def _results(
-    task: Task,
-    trainer: CrAMTrainer,
-    data: TaskData,
-    training: dict[str, Any] | None,
-    rows: tuple[Row, ...],
-    argv: Sequence[str],
-    model_args: ModelArguments,
-    output: OutputArguments,
-) -> Results:
-    gpu = torch.cuda.get_device_name(trainer.args.device) if trainer.args.device.type == "cuda" else None
-    return Results(
-        task=task.name,
-        label=output.label or task.name,
-        model=model_args.model_name_or_path,
-        model_parameters=sum(p.numel() for p in trainer.model.parameters()),
-        compressible_parameters=sum(w.numel() for w in trainer.compressible.values()),
-        command=command_line([sys.argv[0], *argv]),
-        seed=trainer.args.seed,
-        config=_changed(model_args) | _changed(trainer.args),
-        data=data.report,
-        training=training,
-        main_metric=task.main_metric,
-        rows=rows,
-        **environment(threads=torch.get_num_threads(), gpu=gpu),
-    )
-
-
-def _changed(arguments: Any) -> dict[str, Any]:
-    """The fields that differ from their defaults."""
-    plain = (str, int, float, bool, list, type(None))
-    found = {}
-    for f in fields(arguments):
-        value = getattr(arguments, f.name)
-        default: Callable[[], Any] | Any = f.default_factory() if callable(f.default_factory) else f.default
-        if f.init and value != default and isinstance(value, plain) and "token" not in f.name:
-            found[f.name] = getattr(value, "value", value)  # enumerations are strings too
-    return found
-
-
-def _write(results: Results, baseline: Results | None, folder: Path, origin: dict[str, Any]) -> None:
-    """Writes results.json, the picture and the card, and prints the table."""
-    results.save(folder / "results.json")
-    text = table(results, baseline)
-    sys.stdout.write(f"\n{text}\n")
-    picture: str | None = "curve.png"
-    try:
-        plot([results], folder / "curve.png", baseline=baseline)
-    except ImportError as error:
-        picture = None
-        logger.warning("No picture: %s", error)
-    write_whole(folder / "README.md", card(results, picture=picture, **origin).encode())
-    written = ["results.json", *([picture] if picture else []), "README.md"]
-    sys.stdout.write(f"\nWritten to {folder}: {', '.join(written)}\n")
-
-
-def _export(
-    trainer: CrAMTrainer,
-    tokenizer: PreTrainedTokenizerBase,
-    results: Results,
-    spec: str,
-    origin: dict[str, Any],
-) -> None:
-    """Bakes one compression into `<output_dir>/export/<key>`."""
-    compressor = parse_compressor(spec)
-    folder = folder_of(trainer.args) / "export" / compressor.key
-    text = card(results, export_spec=spec, **origin)
-    model: Any = unwrapped(trainer.model)
-    export(model, tokenizer, compressor, folder, weights=trainer.compressible, results=results, card=text)
-    sys.stdout.write(f"Exported {spec}: {folder}\n")

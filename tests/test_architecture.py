@@ -79,6 +79,7 @@ def test_the_reader_of_imports_sees_every_form(tmp_path, monkeypatch):
         "cram_hf.core",
         "cram_hf.trainer",
         "cram_hf.tasks",
+        "cram_hf.weights",
         "cram_hf.card",
         "datasets",
     }

@@ -12,7 +12,8 @@ import pytest
 
 from cram_hf import CrAMArguments
 from cram_hf.config import Parser
-from cram_hf.runner import ModelArguments, OutputArguments
+from cram_hf.loading import ModelArguments
+from cram_hf.report import OutputArguments
 from cram_hf.tasks.squad_arguments import SquadArguments
 
 

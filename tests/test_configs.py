@@ -9,7 +9,8 @@ import yaml
 
 from cram_hf import CrAMArguments, parse_compressor
 from cram_hf.config import Parser
-from cram_hf.runner import ModelArguments, OutputArguments
+from cram_hf.loading import ModelArguments
+from cram_hf.report import OutputArguments
 from cram_hf.tasks.squad import Squad
 
 ROOT = Path(__file__).parents[1]
