@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 class Squad:
     """
-    Extractive question answering, SQuAD v1.1 or v2.0; a [`Task`].
+    Extractive question answering, SQuAD v1.1 or v2.0.
 
     Scores: `exact_match` and `f1`; for v2.0 the official script's keys, `exact`, `f1`, `HasAns_f1` and so on, with
     `best_f1` over the thresholds of the null odds.
