@@ -31,7 +31,7 @@ test:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m ""
 
 check:
 	$(BIN)/ruff check .

@@ -93,6 +93,7 @@ class CrAMArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        self.compressors, self.eval_compressors = self.compressors or [], self.eval_compressors or []
         problems = self._problems()
         if problems:
             raise ValueError("\n".join(problems))
@@ -109,7 +110,7 @@ class CrAMArguments(TrainingArguments):
                 problems.append(f"{flag}={words!r} is one word; a list is needed. Type {flag}=[{words!r}].")
             elif flag.endswith("compressors"):
                 problems += _spec_problems(flag, words)
-        if not (math.isfinite(self.rho) and self.rho >= 0):
+        if not isinstance(self.rho, int | float) or not (math.isfinite(self.rho) and self.rho >= 0):
             problems.append(f"--rho {self.rho}: the ascent step is a finite number, 0 or more. Type e.g. --rho 0.005.")
         if self.perturb not in get_args(Perturb):
             problems.append(f"--perturb {self.perturb}: allowed are {' and '.join(get_args(Perturb))}.")

@@ -80,8 +80,9 @@ def cram_point(
 def swapped(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
     """Puts `values` into `weights` inside the block, and the originals back, bit for bit, whatever happens in it.
 
-    The contents are exchanged in place, so no third copy exists: inside the block `values` holds the originals, and
-    afterwards it is used up. Storage is never rebound; gradients, optimizer state and DDP buckets stay valid.
+    The contents are exchanged in place, block by block, so no third copy exists: inside the block `values` holds the
+    originals, and afterwards it is used up. Storage is never rebound; gradients, optimizer state and DDP buckets stay
+    valid.
 
     Args:
         weights: name -> tensor, mutated inside the block.
@@ -89,16 +90,25 @@ def swapped(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iter
 
     Raises:
         KeyError: a name in `values` is not among `weights`.
+        ValueError: a value has another shape or dtype than its weight; nothing was changed.
     """
-    pairs = [(weights[name], value) for name, value in values.items()]
-    with torch.no_grad():
-        for weight, value in pairs:
-            _exchange(weight, value)
+    for name, value in values.items():
+        if value.shape != weights[name].shape or value.dtype != weights[name].dtype:
+            raise ValueError(
+                f"{name} is {tuple(weights[name].shape)} {weights[name].dtype}, its new value {tuple(value.shape)} "
+                f"{value.dtype}: shape and dtype must be the same."
+            )
+    exchanged: list[tuple[Tensor, Tensor]] = []
     try:
+        with torch.no_grad():
+            for name, value in values.items():
+                for pair in _blocks(weights[name], value):
+                    _exchange(*pair)
+                    exchanged.append(pair)
         yield
     finally:
         with torch.no_grad():
-            for weight, original in pairs:
+            for weight, original in reversed(exchanged):
                 weight.copy_(original)
 
 
@@ -124,8 +134,9 @@ def compressed_pass(
     with ExitStack() as stack:
         if masked:
             for name, mask in point.masks.items():
-                handle = weights[name].register_hook(lambda grad, mask=mask: grad * mask)
-                stack.callback(handle.remove)
+                if weights[name].requires_grad:
+                    handle = weights[name].register_hook(lambda grad, mask=mask: grad * mask)
+                    stack.callback(handle.remove)
         stack.enter_context(swapped({**parameters, **weights}, point.values))
         try:
             yield
@@ -154,10 +165,12 @@ def cram_step(
     >>> loss = cram_step(model, optimizer, closure, weights, TopK(0.7), rho=0.05)
 
     Args:
-        model: the module; its parameters are updated, nothing else of it changes in the compressed pass.
+        model: the module; its parameters are updated. The compressed pass leaves the running statistics of its
+            normalisation layers alone.
         optimizer: any `torch.optim` optimizer but LBFGS, which calls its closure itself. It steps once, at w.
         closure: computes the loss of the batch, calls `backward()` and returns the loss. Called twice; it must not
-            clear gradients or step. It may loop over micro-batches.
+            clear gradients or step. It may loop over micro-batches. A gradient scaler has no place in it: use
+            `CrAMTrainer` for fp16.
         weights: the compressible weights, from `compressible_weights(model)`.
         compressor: C for this update, e.g. from `draw`.
         rho: size of the ascent step; 0 is allowed.
@@ -165,24 +178,27 @@ def cram_step(
         masked: mask g' on the pruned weights, or pass it straight through.
         perturb: whether the ascent moves all parameters with a gradient (the paper) or the compressible ones.
         normalize_grad: divide g by its norm in the ascent. With `TopK(0)` and `plus=False` this is SAM.
-        same_dropout: replay the random numbers of the dense pass in the compressed one.
+        same_dropout: replay the random numbers of the dense pass in the compressed one (CPU and CUDA generators).
 
     Returns:
         The loss at w, as the closure returned it.
 
     Raises:
         TypeError: the optimizer is LBFGS.
-        ValueError: the closure cleared the gradients, or a weight cannot be compressed.
+        ValueError: there are no weights, the closure set gradients to None, or a weight cannot be compressed.
     """
     if isinstance(optimizer, torch.optim.LBFGS):
         raise TypeError(
             "LBFGS evaluates its closure itself and cannot make a CrAM step: use another torch.optim optimizer."
         )
+    if not weights:
+        raise ValueError("There are no weights to compress: give those of compressible_weights(model).")
     optimizer.zero_grad()
+    model.zero_grad()  # also what the optimizer does not hold: its gradient takes part in the ascent
     device = next(iter(weights.values())).device
     random_state = rng_state(device)
     loss = closure()
-    parameters = dict(model.named_parameters()) if perturb == "all" else weights
+    parameters = ascending(model, weights, perturb)
     point = cram_point(parameters, weights, compressor, rho, normalize_grad=normalize_grad)
     if not plus:
         model.zero_grad()
@@ -198,6 +214,16 @@ def cram_step(
         )
     optimizer.step()
     return loss
+
+
+def ascending(model: nn.Module, weights: Mapping[str, Tensor], perturb: Perturb) -> dict[str, Tensor]:
+    """Returns what the ascent moves: the compressible weights under their names and, for "all", every other parameter.
+
+    Parameters are told apart by identity, since wrappers (`torch.compile`, DDP) and submodules call them differently.
+    """
+    known = {id(w) for w in weights.values()} if perturb == "all" else set()
+    others = {n: p for n, p in model.named_parameters() if id(p) not in known} if known else {}
+    return {**{f"{n} (model)" if n in weights else n: p for n, p in others.items()}, **weights}
 
 
 def draw(
@@ -249,12 +275,16 @@ def _norm(tensors: list[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
 
 
-def _exchange(a: Tensor, b: Tensor, elements: int = 1 << 20) -> None:
-    """Exchanges the contents of two tensors block by block, so that the buffer stays small."""
+def _blocks(a: Tensor, b: Tensor, elements: int = 1 << 20) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cuts two tensors of one shape into blocks of rows, views of about `elements` numbers."""
     if a.dim() == 0:
         a, b = a.unsqueeze(0), b.unsqueeze(0)
     rows = max(1, elements // max(1, a[0].numel() if len(a) else 1))
-    for block_a, block_b in zip(a.split(rows), b.split(rows), strict=True):
-        buffer = block_a.clone()
-        block_a.copy_(block_b)
-        block_b.copy_(buffer)
+    yield from zip(a.split(rows), b.split(rows), strict=True)
+
+
+def _exchange(a: Tensor, b: Tensor) -> None:
+    """Exchanges the contents of two tensors."""
+    buffer = a.clone()
+    a.copy_(b)
+    b.copy_(buffer)

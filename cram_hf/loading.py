@@ -46,6 +46,10 @@ def load(task: Task, args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedT
     try:
         config = AutoConfig.from_pretrained(args.config_name or args.model_name_or_path, **hub)
         if args.dropout is not None:
+            if not (hasattr(config, "hidden_dropout_prob") and hasattr(config, "attention_probs_dropout_prob")):
+                raise ValueError(
+                    f"--dropout does not know how {type(config).__name__} calls its dropout. Leave it out."
+                )
             config.hidden_dropout_prob = config.attention_probs_dropout_prob = args.dropout
         tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub)
         model = task.auto_class.from_pretrained(

@@ -63,6 +63,8 @@ def check_exports(args: CrAMArguments, specs: Sequence[str]) -> None:
             check_free(export_folder(args, spec))
         except ValueError as error:
             raise ValueError(f"--export: {error}") from None
+    if len({parse_compressor(spec).key for spec in specs}) < len(specs):
+        raise ValueError(f"--export {' '.join(specs)}: a compression is named twice; name each once.")
 
 
 def make_results(

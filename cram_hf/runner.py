@@ -13,7 +13,6 @@ from typing import Any
 
 import transformers
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from .arguments import CrAMArguments
 from .compressors import parse_compressor
@@ -69,6 +68,8 @@ def run(task: Task, argv: list[str]) -> Results | None:
         data_collator=data.collator,
         processing_class=tokenizer,
     )
+    for spec in output.export:
+        parse_compressor(spec).check(trainer.compressible)
     training = _train(trainer) if args.do_train else None
     results = None
     if data.evaluation:
@@ -95,20 +96,28 @@ def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) ->
         os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: give at least one of --do_train, --do_eval and --do_predict.")
+    if not args.do_eval and (output.export or output.baseline or args.eval_compressors):
+        raise ValueError("--export, --baseline and --eval_compressors need scores. Add --do_eval, or leave them out.")
     if (folder / "results.json").exists():
         raise ValueError(
             f"{folder} holds the results of a finished run: choose another --output_dir, or move it away."
         )
     if args.do_train and args.resume_from_checkpoint is None and folder.is_dir() and any(folder.iterdir()):
-        checkpoint = get_last_checkpoint(str(folder))
+        checkpoint = last_whole_checkpoint(folder)
         if checkpoint is None:
             raise ValueError(
                 f"{folder} is not empty and holds no checkpoint to go on from: choose another --output_dir."
             )
-        args.resume_from_checkpoint = checkpoint
+        args.resume_from_checkpoint = str(checkpoint)
     label = next((Path(word).stem for word in argv[:1] if not word.startswith("-")), None)
     output.label = output.label or label or folder.name
     return Results.load(output.baseline) if output.baseline else None
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """Returns the newest `checkpoint-N` that was saved to its end: Trainer writes its state last."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def _set_up_logging(args: CrAMArguments) -> None:

@@ -17,21 +17,32 @@ INSTEAD = (
 )
 
 
-def refuse_unsupported(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
+def refuse_unsupported(trainer: Trainer, weights: Mapping[str, Tensor], *, training: bool = True) -> None:
     """Raises `NotImplementedError` with every reason why this trainer's set-up cannot make a CrAM update.
 
     CrAM moves the weights to another point and back between two backward passes of one update. That needs whole
-    weights and whole gradients in this process, and an optimizer that steps only when asked.
+    weights and whole gradients in this process, and an optimizer that steps only when asked. Scoring compressions
+    without CrAM training (`training=False`) only needs the whole weights.
     """
-    problems = _parallelism(trainer) + _optimizer(trainer) + _placement(trainer) + _targets(weights)
+    problems = _sharding(trainer) + _placement(trainer)
+    if training:
+        problems += _devices(trainer) + _optimizer(trainer) + _targets(weights)
     if problems:
         raise NotImplementedError("\n".join([*problems, f"What works: {INSTEAD}"]))
 
 
-def _parallelism(trainer: Trainer) -> list[str]:
+def _devices(trainer: Trainer) -> list[str]:
     problems = []
     if trainer.args.n_gpu > 1:
         problems.append(f"DataParallel over {trainer.args.n_gpu} GPUs of one process is not supported.")
+    kind = trainer.args.device.type
+    if kind not in ("cpu", "cuda"):
+        problems.append(f"{kind.upper()} devices are not supported: their random numbers are not replayed.")
+    return problems
+
+
+def _sharding(trainer: Trainer) -> list[str]:
+    problems = []
     if trainer.is_deepspeed_enabled:
         problems.append(
             "DeepSpeed (--deepspeed) is not supported: its backward pass also steps, and shards the gradients."
@@ -43,8 +54,6 @@ def _parallelism(trainer: Trainer) -> list[str]:
     if sizes is not None:
         kinds = {"tensor": sizes.tp_size, "context": sizes.cp_size, "sequence": sizes.sp_size}
         problems += [f"{kind} parallelism (size {size}) is not supported." for kind, size in kinds.items() if size > 1]
-    if trainer.args.device.type == "xla":
-        problems.append("XLA devices are not supported.")
     return problems
 
 

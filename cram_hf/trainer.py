@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from .arguments import CrAMArguments
 from .compressors import Compressor, parse_compressor
-from .core import compressed, compressed_pass, cram_point, draw, replayed, rng_state
+from .core import Perturb, ascending, compressed, compressed_pass, cram_point, draw, replayed, rng_state
 from .monitor import Monitor
 from .support import refuse_unsupported
 from .weights import compressible_weights
@@ -29,7 +30,8 @@ class CrAMTrainer(Trainer):
     second time and adds its gradient, and the weights come back bit for bit. So the right gradient sits in `.grad`
     when Trainer goes on to clip and step, and everything else is Trainer's own: any optimizer, clipping, schedules,
     mixed precision, checkpoints and resume. The returned and logged `loss` is the dense one. Without `compressors`
-    nothing differs from `Trainer`, bit for bit.
+    training does not differ from `Trainer`, bit for bit; evaluation keeps the order of the set, which Trainer shuffles
+    when training is grouped by length.
 
     Raises:
         TypeError: `args` are no `CrAMArguments`.
@@ -50,10 +52,14 @@ class CrAMTrainer(Trainer):
         self._weights: dict[str, nn.Parameter] = {}
         self._weights_of: nn.Module | None = None
         self._ignores_item_count: bool | None = None
+        self._window: list[dict[str, Any]] = []
+        self._random_states: list[list[Tensor]] = []
         self._monitor = Monitor()
-        if self.compressors:
-            refuse_unsupported(self, self.compressible)
-        elif not self.args.eval_compressors:
+        if self.args.compressors or self.args.eval_compressors:
+            refuse_unsupported(self, self.compressible, training=bool(self.args.compressors))
+            for spec in [*self.args.compressors, *self.args.eval_compressors]:
+                parse_compressor(spec).check(self.compressible)
+        else:
             logger.info("No compressors: this is the plain Trainer. Type e.g. compressors=['topk:0.5', 'topk:0.7'].")
 
     @property
@@ -66,7 +72,7 @@ class CrAMTrainer(Trainer):
         """The weights that are compressed, chosen anew when a trial of a hyperparameter search brings a new model."""
         if self._weights_of is not self.model:
             self._weights = compressible_weights(self.model, self.args.compress_include, self.args.compress_exclude)
-            self._weights_of = self.model
+            self._weights_of, self._ignores_item_count = self.model, None
         return self._weights
 
     # ---- one update ----
@@ -74,24 +80,27 @@ class CrAMTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | int | None]:
         """Keeps the window of micro-batches of the coming update for its second pass."""
         self._window, items = super().get_batch_samples(*args, **kwargs)
-        self._random_states: list[list[Tensor]] = []
+        self._random_states = []
         return self._window, items
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Runs the dense pass of a micro-batch and, after the last of an update, the compressed pass of them all."""
         if not self.args.compressors:
             return super().training_step(model, inputs, *args, **kwargs)
+        if not self._window:  # called on its own, outside of train()
+            self._window = [inputs]
         self._random_states.append(rng_state(self.args.device))
         loss = super().training_step(model, inputs, *args, **kwargs)
         if self.accelerator.sync_gradients:
             self._compressed_window(model, *args, **kwargs)
+            self._window, self._random_states = [], []
         return loss
 
     def _compressed_window(self, model: nn.Module, *args: Any, **kwargs: Any) -> None:
         """Adds the gradient of the compressed pass over the whole window to the dense one (or replaces it)."""
         compressor = draw(self.compressors, self.args.seed, self.state.global_step, self.args.compressor_weights)
         weights = self.compressible
-        parameters = dict(unwrapped(self.model).named_parameters()) if self.args.perturb == "all" else weights
+        parameters = ascending(self.model, weights, cast(Perturb, self.args.perturb))
         scaler = self.accelerator.scaler
         point = cram_point(
             parameters,
@@ -101,7 +110,8 @@ class CrAMTrainer(Trainer):
             grad_scale=scaler.get_scale() if scaler is not None else 1.0,
             normalize_grad=self.args.normalize_grad,
         )
-        if not self.args.plus:
+        overflow = scaler is not None and not math.isfinite(point.step)  # left for the scaler, which skips the update
+        if not self.args.plus and not overflow:
             model.zero_grad()
         losses = []
         with compressed_pass(self.model, parameters, weights, point, masked=self.args.masked):
@@ -138,8 +148,11 @@ class CrAMTrainer(Trainer):
         share = labels.ne(-100).sum() / items
         return (result[0] * share, *result[1:]) if isinstance(result, tuple) else result * share
 
-    def _loss_ignores(self, items: Tensor | int, inputs: dict[str, Any]) -> bool:
-        """Whether the loss stays the same when the label count doubles; tried once, without dropout and gradients."""
+    def _loss_ignores(self, items: Tensor | int, inputs: dict[str, Any]) -> bool | None:
+        """Whether the loss stays the same when the label count doubles; tried without dropout and gradients.
+
+        `None` if this batch cannot tell, because its loss is zero or not finite; then the next one is tried.
+        """
         self.model.eval()
         try:
             with torch.no_grad():
@@ -149,7 +162,7 @@ class CrAMTrainer(Trainer):
                 )
         finally:
             self.model.train()
-        return bool(once == twice)
+        return bool(once == twice) if once.isfinite() and once != 0 else None
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Returns the operations of both passes."""

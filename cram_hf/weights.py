@@ -73,7 +73,7 @@ def _block_weights(model: nn.Module, matrices: dict[str, nn.Parameter]) -> dict[
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, LINEAR)}
     blocks = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList))
     free = {name: p for name, p in matrices.items() if name in linear and owners[id(p)] == 1}
-    return {name: p for name, p in free.items() if name.startswith(blocks)} or free
+    return {name: p for name, p in free.items() if name.startswith(blocks)} if blocks else free
 
 
 def _matching(patterns: Sequence[str], names: list[str], flag: str, problems: list[str]) -> set[str]:

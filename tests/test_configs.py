@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cram_hf import CrAMArguments, parse_compressor
+from cram_hf import CrAMArguments
 from cram_hf.config import Parser
 from cram_hf.loading import ModelArguments
 from cram_hf.report import OutputArguments
@@ -35,14 +35,12 @@ class TestRecipe:
         lines = path.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("# ")
         for line in lines:
-            if line.startswith(("compressors:", "rho:", "plus:", "max_seq_length:", "bf16:")):
-                assert "#" in line or "max_seq_length" in line, line
+            assert "#" in line, f"{line} has no comment"
         assert not path.stem.startswith("bert_base") or "recalled" in lines[1]
 
     def test_evaluates_what_it_trains_for(self, path, tmp_path):
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        trained = {spec for spec in raw.get("compressors", []) if parse_compressor(spec)({}) == {}} - {"topk:0"}
-        assert trained <= set(raw["eval_compressors"])
+        assert set(raw.get("compressors", [])) - {"topk:0"} <= set(raw["eval_compressors"])
 
 
 @pytest.mark.parametrize("stem", ["minilm", "demo"])

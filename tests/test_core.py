@@ -154,6 +154,47 @@ class TestWeightsComeBack:
         assert_same(model, before)
         assert all(p.grad is not None for p in model.parameters())
 
+    def test_when_the_compressible_weights_are_frozen(self, qa_model):
+        batch = batch_of("question_answering")
+        weights = compressible_weights(qa_model)
+        for w in list(weights.values())[:3]:
+            w.requires_grad_(False)
+        before = snapshot(qa_model)
+        optimizer = torch.optim.SGD(qa_model.parameters(), lr=0.0)
+        cram_step(qa_model, optimizer, closure_for(qa_model, batch), weights, TopK(0.7), rho=0.5)
+        assert_same(qa_model, before)
+
+    @pytest.mark.parametrize("choose_from", ["submodule", "unwrapped"])
+    def test_when_the_weights_have_other_names_than_in_the_model(self, qa_model, choose_from):
+        batch = batch_of("question_answering")
+        weights = compressible_weights(qa_model.bert if choose_from == "submodule" else qa_model)
+        model = qa_model if choose_from == "submodule" else nn.ModuleDict({"wrapper": qa_model})
+        before = snapshot(model)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        cram_step(model, optimizer, closure_for(qa_model, batch), weights, TopK(0.7), rho=0.5)
+        assert_same(model, before)
+
+    def test_when_the_exchange_itself_fails_half_way(self):
+        weights = {"a": torch.ones(4, 4), "b": torch.ones(4, 4)}
+
+        class Failing(torch.Tensor):
+            def split(self, rows):
+                raise RuntimeError("out of memory")
+
+        values = {"a": torch.zeros(4, 4), "b": torch.zeros(4, 4).as_subclass(Failing)}
+        with pytest.raises(RuntimeError, match="out of memory"), swapped(weights, values):
+            pass
+        assert all((w == 1).all() for w in weights.values())
+
+    def test_swapped_refuses_other_shapes_and_changes_nothing(self):
+        weights = {"a": torch.ones(2), "b": torch.ones(2)}
+        with (
+            pytest.raises(ValueError, match="shape and dtype must be the same"),
+            swapped(weights, {"a": torch.zeros(2), "b": torch.zeros(3)}),
+        ):
+            pass
+        assert (weights["a"] == 1).all()
+
     def test_swapped_never_rebinds_storage_and_handles_odd_shapes(self):
         weights = {
             "scalar": torch.tensor(3.0),
@@ -220,6 +261,20 @@ class TestCompressedPass:
 
         with pytest.raises(ValueError, match="closure cleared the gradients"):
             cram_step(qa_model, optimizer, closure, compressible_weights(qa_model), TopK(0.5), rho=0.0)
+
+    def test_gradients_of_parameters_outside_the_optimizer_do_not_pile_up(self, qa_model):
+        batch, weights = batch_of("question_answering"), compressible_weights(qa_model)
+        optimizer = torch.optim.SGD(qa_model.qa_outputs.parameters(), lr=0.0)
+        norms = []
+        for _ in range(2):
+            cram_step(qa_model, optimizer, closure_for(qa_model, batch), weights, TopK(0.5), rho=0.1)
+            norms.append(float(next(iter(weights.values())).grad.norm()))
+        assert norms[0] == norms[1] > 0
+
+    def test_no_weights_are_refused(self, qa_model):
+        optimizer = torch.optim.SGD(qa_model.parameters(), lr=1.0)
+        with pytest.raises(ValueError, match="no weights to compress"):
+            cram_step(qa_model, optimizer, lambda: torch.tensor(0.0), {}, TopK(0.5), rho=0.0)
 
     def test_lbfgs_is_refused(self, qa_model):
         optimizer, weights = torch.optim.LBFGS(qa_model.parameters()), compressible_weights(qa_model)

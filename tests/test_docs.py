@@ -28,6 +28,15 @@ def test_files_named_in_code_style_exist(document):
         assert (ROOT / name).exists(), f"{document.name} names {name}"
 
 
+def test_no_document_or_result_names_a_path_of_a_machine():
+    for path in [*DOCUMENTS, *(ROOT / "results").rglob("*"), *(ROOT / "configs").rglob("*.*")]:
+        if path.is_file():
+            found = re.findall(
+                r"(?<![\w.:/~-])/(?:work|home|root|tmp|mnt|Users)/[\w./-]*", path.read_text(encoding="utf-8")
+            )
+            assert not found, f"{path.name}: {found}"
+
+
 def run_block(code: str) -> torch.Tensor:
     names: dict[str, torch.Tensor] = {}
     exec(compile(code, "README.md", "exec"), names)

@@ -12,7 +12,7 @@ import torch
 from conftest import tiny_config
 from safetensors.torch import load_file
 from squad_fixtures import RECORDS, UNANSWERABLE, nested, tiny_tokenizer, write_json
-from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering, pipeline
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer, BertForQuestionAnswering, pipeline
 
 from cram_hf.results import Results
 from cram_hf.runner import main
@@ -85,6 +85,12 @@ class TestFinishedRun:
         assert measure(model, weights).compressible == pytest.approx(0.5, abs=1e-3)
         assert not list(folder.glob("*.bin"))
 
+    def test_an_export_answers_a_question(self, finished):
+        folder = finished / "export" / "topk_0.5"
+        tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForQuestionAnswering.from_pretrained(folder)
+        output = model(**tokenizer("Who?", RECORDS[0]["context"], return_tensors="pt"))
+        assert output.start_logits.isfinite().all()
+
     def test_an_export_answers_in_the_pipeline_where_transformers_has_one(self, finished):
         try:
             answers = pipeline("question-answering", model=str(finished / "export" / "topk_0.5"))
@@ -126,6 +132,10 @@ class TestRefusals:
             (["--model_name_or_path", "no/such-model"], "no/such-model"),
             (["--baseline", "absent.json"], "absent.json"),
             (["--dropout", "1.5"], "--dropout 1.5"),
+            (["--do_eval", "false"], "need scores"),
+            (["--export", "topk:0.8", "topk:0.80"], "named twice"),
+            (["--export", "nm:2:7"], "multiple of 7"),
+            (["--eval_compressors", "nm:2:7"], "multiple of 7"),
             (["--compress_exclude", "quary"], "quary"),
             (["--optim", "lomo"], "lomo"),
         ],
@@ -174,7 +184,7 @@ def test_squad_v2_with_null_odds_and_predictions_for_a_test_file(workshop, tmp_p
 def test_goes_on_from_the_last_checkpoint_and_ends_with_the_uninterrupted_weights(workshop, tmp_path, monkeypatch):
     from cram_hf.trainer import CrAMTrainer
 
-    saves = ["--save_strategy", "steps", "--save_steps", "1", "--do_eval", "false"]
+    saves = ["--save_strategy", "steps", "--save_steps", "1", "--do_eval", "false", "--eval_compressors"]
     assert run(workshop, tmp_path / "whole", *saves) == 0
     usual = CrAMTrainer.training_step
 
@@ -187,6 +197,7 @@ def test_goes_on_from_the_last_checkpoint_and_ends_with_the_uninterrupted_weight
     with pytest.raises(KeyboardInterrupt):
         run(workshop, tmp_path / "killed", *saves)
     monkeypatch.undo()
+    (tmp_path / "killed" / "checkpoint-9").mkdir()  # a save that was cut off before its last file
     assert run(workshop, tmp_path / "killed", *saves) == 0
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -194,7 +205,7 @@ def test_goes_on_from_the_last_checkpoint_and_ends_with_the_uninterrupted_weight
 
 def test_a_token_reaches_no_file(workshop, tmp_path, monkeypatch):
     token = "hf_" + "x" * 34
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_TOKEN", "")  # so that it is put back afterwards
     monkeypatch.setattr(sys, "argv", ["run_squad.py", "--hub_token", token])
     assert run(workshop, tmp_path / "out", "--hub_token", token) == 0
     for path in (tmp_path / "out").rglob("*"):

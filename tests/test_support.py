@@ -58,7 +58,7 @@ class TestEachReason:
             ({"parallelism_config": sizes(tp=2)}, "tensor parallelism (size 2) is not supported."),
             ({"parallelism_config": sizes(cp=4)}, "context parallelism (size 4) is not supported."),
             ({"parallelism_config": sizes(sp=8)}, "sequence parallelism (size 8) is not supported."),
-            ({"device": "xla"}, "XLA devices are not supported."),
+            ({"device": "xla"}, "XLA devices are not supported: their random numbers are not replayed."),
             ({"model": spread(embeddings=0, encoder="cpu")}, "The model is spread over 0, cpu (device_map). Load it"),
             (
                 {"model": spread(embeddings=0, encoder=1)},

@@ -117,6 +117,16 @@ class TestUpdateEqualsTheReference:
         )
         assert distance(whole.gradients[0], cut.gradients[0]) < 1e-5
 
+    def test_a_first_batch_that_cannot_tell_does_not_decide_for_the_run(self, tmp_path, make_model):
+        """Without any label the loss of the masked-LM head is NaN, which equals nothing, itself included."""
+        head = "masked_lm"
+        built = trainer(tmp_path, make_model(head), head, compressors=["topk:0.5"])
+        examples = rows(head, 2)
+        batch = {key: torch.stack([row[key] for row in examples]) for key in examples[0]}
+        unlabelled = batch | {"labels": torch.full_like(batch["labels"], -100)}
+        assert built._loss_ignores(torch.tensor(3), unlabelled) is None
+        assert built._loss_ignores(torch.tensor(3), batch) is True
+
     def test_a_head_that_divides_by_the_item_count_itself_is_left_alone(self, tmp_path, make_model):
         def loss_sum_over_count(outputs, labels, num_items_in_batch=None):
             losses = nn.functional.cross_entropy(outputs.logits, labels, reduction="sum")
@@ -240,6 +250,18 @@ class TestArgumentsReachTheUpdate:
         assert isinstance(copy.deepcopy(args), CrAMArguments)
         assert args.to_dict()["compressors"] == MULTI
 
-    def test_a_bad_pattern_is_refused_before_training(self, tmp_path, qa_model):
+    @pytest.mark.parametrize("field", ["compressors", "eval_compressors"])
+    def test_what_cannot_work_is_refused_before_training(self, tmp_path, qa_model, field):
         with pytest.raises(ValueError, match="matches no weight"):
-            trainer(tmp_path, qa_model, compressors=["topk:0.5"], compress_exclude=["quary"])
+            trainer(tmp_path, qa_model, compress_exclude=["quary"], **{field: ["topk:0.5"]})
+        with pytest.raises(ValueError, match="multiple of 7"):
+            trainer(tmp_path, qa_model, **{field: ["nm:2:7"]})
+
+    def test_a_step_outside_of_train_works(self, tmp_path, make_model):
+        built = trainer(tmp_path, make_model(), compressors=["topk:0.5"])
+        examples = rows("question_answering", 4)
+        batch = {key: torch.stack([torch.as_tensor(row[key]) for row in examples]) for key in examples[0]}
+        built.optimizer = torch.optim.SGD(built.model.parameters(), lr=0.0)
+        built.current_gradient_accumulation_steps = 1
+        losses = [built.training_step(built.model, batch) for _ in range(2)]
+        assert losses[0] == losses[1]

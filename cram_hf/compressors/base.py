@@ -44,6 +44,9 @@ class Compressor(ABC):
             ValueError: a weight holds NaN or has a shape the compressor cannot take; the message names it.
         """
 
+    def check(self, weights: Mapping[str, Tensor]) -> None:  # noqa: B027  # most compressors take any shape
+        """Raises `ValueError`, naming them, if weights of these shapes cannot be compressed; looks at no value."""
+
     def __call__(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns C(weights) as new tensors, detached from autograd; `weights` stays as it is."""
         values = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -82,8 +85,12 @@ class Chain(Compressor):
         masks: dict[str, Tensor] = {}
         for member in self.members:
             for name, mask in member.apply_(weights).items():
-                masks[name] = masks[name] & mask if name in masks else mask
+                masks[name] = masks[name].logical_and_(mask) if name in masks else mask
         return masks
+
+    def check(self, weights: Mapping[str, Tensor]) -> None:
+        for member in self.members:
+            member.check(weights)
 
 
 def refuse_nan(weights: Mapping[str, Tensor]) -> None:

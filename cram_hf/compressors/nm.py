@@ -38,7 +38,7 @@ class NM(Compressor):
         return f"nm:{self.n}:{self.m}"
 
     def apply_(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        self._check_shapes(weights)
+        self.check(weights)
         refuse_nan(weights)
         if self.n == self.m:
             return {}
@@ -47,7 +47,7 @@ class NM(Compressor):
             prune_(weights[name], mask)
         return masks
 
-    def _check_shapes(self, weights: Mapping[str, Tensor]) -> None:
+    def check(self, weights: Mapping[str, Tensor]) -> None:
         bad = [
             f"{name} {tuple(weight.shape)}"
             for name, weight in weights.items()
