@@ -156,10 +156,8 @@ class CrAMTrainer(Trainer):
         self.model.eval()
         try:
             with torch.no_grad():
-                once, twice = (
-                    super(CrAMTrainer, self).compute_loss(self.model, dict(inputs), num_items_in_batch=count)
-                    for count in (items, items * 2)
-                )
+                once = cast(Tensor, super().compute_loss(self.model, dict(inputs), num_items_in_batch=items))
+                twice = super().compute_loss(self.model, dict(inputs), num_items_in_batch=items * 2)
         finally:
             self.model.train()
         return bool(once == twice) if once.isfinite() and once != 0 else None
