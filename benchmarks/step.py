@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -125,7 +124,9 @@ def peak_bytes(options: argparse.Namespace) -> int:
             update.clear()
     if options.device != "cpu":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Linux; getrusage's ru_maxrss would count the parent process, from before exec, too
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
 
 
 def measure_memory(options: argparse.Namespace, argv: list[str], folder: str) -> list[dict[str, Any]]:
