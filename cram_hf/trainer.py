@@ -14,8 +14,9 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from .arguments import CrAMArguments
 from .compressors import Compressor, parse_compressor
-from .core import Perturb, ascending, compressed, compressed_pass, cram_point, draw, replayed, rng_state
+from .core import Perturb, ascending, compressed, compressed_pass, cram_point, draw
 from .monitor import Monitor
+from .rng import replayed, rng_state
 from .support import refuse_unsupported
 from .weights import compressible_weights
 

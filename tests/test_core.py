@@ -11,7 +11,7 @@ from conftest import rows
 from torch import nn
 
 from cram_hf import NM, Quantize, TopK, compressed, compressible_weights, cram_point, cram_step, draw, swapped
-from cram_hf.core import rng_state, set_rng_state
+from cram_hf.rng import rng_state, set_rng_state
 
 
 def batch_of(head: str, count: int = 6) -> dict[str, torch.Tensor]:
