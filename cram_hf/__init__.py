@@ -2,7 +2,8 @@
 
 from .arguments import CrAMArguments
 from .compressors import NM, Chain, Compressor, Quantize, TopK, parse_compressor
-from .core import compressed, cram_point, cram_step, draw, swapped
+from .core import compressed, cram_point, cram_step, swapped
+from .rng import draw
 from .trainer import CrAMTrainer
 from .weights import compressible_weights
 

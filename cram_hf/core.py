@@ -12,8 +12,7 @@ own: gradients add up when nobody clears them between the two passes.
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Literal, NamedTuple
 
@@ -225,20 +224,6 @@ def ascending(model: nn.Module, weights: Mapping[str, Tensor], perturb: Perturb)
     known = {id(w) for w in weights.values()} if perturb == "all" else set()
     others = {n: p for n, p in model.named_parameters() if id(p) not in known} if known else {}
     return {**{f"{n} (model)" if n in weights else n: p for n, p in others.items()}, **weights}
-
-
-def draw(
-    compressors: Sequence[Compressor], seed: int, update: int, probabilities: Sequence[float] | None = None
-) -> Compressor:
-    """Returns the compressor of one update: a pure function of (seed, update); resumed runs and all ranks agree.
-
-    Args:
-        compressors: one or more.
-        seed: of the run.
-        update: number of the optimizer update, from 0.
-        probabilities: relative weight of each compressor; uniform if not given.
-    """
-    return random.Random(f"cram:{seed}:{update}").choices(compressors, probabilities)[0]
 
 
 def _norm(tensors: list[Tensor]) -> float:

@@ -1,12 +1,29 @@
-"""torch's random numbers recorded and played again, so that both passes of an update can share dropout masks."""
+"""What is random in an update: the compressor that is drawn, and dropout, which both passes can share."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from .compressors import Compressor
+
+
+def draw(
+    compressors: Sequence[Compressor], seed: int, update: int, probabilities: Sequence[float] | None = None
+) -> Compressor:
+    """Returns the compressor of one update: a pure function of (seed, update); resumed runs and all ranks agree.
+
+    Args:
+        compressors: one or more.
+        seed: of the run.
+        update: number of the optimizer update, from 0.
+        probabilities: relative weight of each compressor; uniform if not given.
+    """
+    return random.Random(f"cram:{seed}:{update}").choices(compressors, probabilities)[0]
 
 
 def rng_state(device: torch.device) -> list[Tensor]:

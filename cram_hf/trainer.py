@@ -14,9 +14,9 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from .arguments import CrAMArguments
 from .compressors import Compressor, parse_compressor
-from .core import Perturb, ascending, compressed, compressed_pass, cram_point, draw
+from .core import Perturb, ascending, compressed, compressed_pass, cram_point
 from .monitor import Monitor
-from .rng import replayed, rng_state
+from .rng import draw, replayed, rng_state
 from .support import refuse_unsupported
 from .weights import compressible_weights
 

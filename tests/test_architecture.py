@@ -16,7 +16,7 @@ ALLOWED = {
     "compressors": {"torch"},
     "weights": {"torch"},
     "sparsity": {"torch"},
-    "rng": {"torch"},
+    "rng": {"torch", "cram_hf.compressors"},
     "core": {"torch", "cram_hf.compressors", "cram_hf.rng"},
     "monitor": {"torch", "accelerate", "cram_hf.compressors", "cram_hf.core"},
     "support": {"torch", "transformers"},
