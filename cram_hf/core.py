@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .compressors import Compressor
+from .compressors.base import blocks
 from .rng import replayed, rng_state
 
 Perturb = Literal["all", "compressible"]
@@ -102,9 +103,9 @@ def swapped(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iter
     try:
         with torch.no_grad():
             for name, value in values.items():
-                for pair in _blocks(weights[name], value):
-                    _exchange(*pair)
-                    exchanged.append(pair)
+                for weight, other in blocks(weights[name], value):
+                    _exchange(weight, other)
+                    exchanged.append((weight, other))
         yield
     finally:
         with torch.no_grad():
@@ -232,14 +233,6 @@ def _norm(tensors: list[Tensor]) -> float:
         return 0.0
     norms = [torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, torch.float32)) for t in tensors]
     return float(torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
-
-
-def _blocks(a: Tensor, b: Tensor, elements: int = 1 << 20) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cuts two tensors of one shape into blocks of rows, views of about `elements` numbers."""
-    if a.dim() == 0:
-        a, b = a.unsqueeze(0), b.unsqueeze(0)
-    rows = max(1, elements // max(1, a[0].numel() if len(a) else 1))
-    yield from zip(a.split(rows), b.split(rows), strict=True)
 
 
 def _exchange(a: Tensor, b: Tensor) -> None:

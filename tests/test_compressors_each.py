@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cram_hf import NM, Quantize, TopK
-from cram_hf.compressors.topk import BITS, pruned_count, smallest_bits
+from cram_hf.compressors.base import BITS
+from cram_hf.compressors.topk import pruned_count, smallest_bits
 
 
 class TestTopK:

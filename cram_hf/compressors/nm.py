@@ -9,7 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from .base import Compressor, prune_, refuse_nan
+from .base import Compressor, blocks, prune_, refuse_nan
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,12 @@ class NM(Compressor):
         refuse_nan(weights)
         if self.n == self.m:
             return {}
-        masks = {name: self._mask(weight.detach()) for name, weight in weights.items()}
-        for name, mask in masks.items():
-            prune_(weights[name], mask)
+        masks = {}
+        for name, weight in weights.items():
+            masks[name] = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
+            for part, keep in blocks(weight.detach(), masks[name]):
+                keep.copy_(self._mask(part))
+            prune_(weight, masks[name])
         return masks
 
     def check(self, weights: Mapping[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Compressor, refuse_nan
+from .base import Compressor, blocks, refuse_nan
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,14 @@ class Quantize(Compressor):
                 "Look for a diverged training run."
             )
         for weight in weights.values():
-            if weight.numel():
-                weight.copy_(self._rounded(weight.detach())).add_(0.0)  # integers have no -0: makes it +0
+            rows = weight.detach() if weight.dim() > 1 else weight.detach().unsqueeze(0)
+            for (part,) in blocks(rows) if rows.numel() else ():
+                part.copy_(self._rounded(part)).add_(0.0)  # integers have no -0: makes it +0
         return {}
 
     def _rounded(self, weight: Tensor) -> Tensor:
         levels = 2 ** (self.bits - 1) - 1
-        rows = weight.double().flatten(1) if weight.dim() > 1 else weight.double().reshape(1, -1)
+        rows = weight.double().flatten(1)
         peak = rows.abs().amax(dim=1, keepdim=True)
         steps = (rows * levels / torch.where(peak == 0, 1.0, peak)).round_()
         rounded: Tensor = steps / levels * peak  # in this order: levels / levels is exactly 1

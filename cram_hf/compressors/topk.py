@@ -11,17 +11,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .base import Compressor, prune_, refuse_nan
+from .base import BITS, Compressor, blocks, prune_, refuse_nan
 
 Scope = Literal["global", "layer"]
-
-# The integer type whose order on non-negative floats is the order of the floats themselves (IEEE 754).
-BITS: dict[torch.dtype, torch.dtype] = {
-    torch.float64: torch.int64,
-    torch.float32: torch.int32,
-    torch.float16: torch.int16,
-    torch.bfloat16: torch.int16,
-}
 
 
 @dataclass(frozen=True)
@@ -72,18 +64,20 @@ class TopK(Compressor):
             return {}
         dtype = reduce(torch.promote_types, (weight.dtype for weight in weights.values()))
         width = torch.finfo(dtype).bits
-        threshold, below, equal = smallest_bits(lambda: (_bits(w, dtype) for w in weights.values()), width, zeros)
+        parts = [part for weight in weights.values() for part in blocks(weight.detach())]
+        threshold, below, equal = smallest_bits(lambda: (_bits(part, dtype) for (part,) in parts), width, zeros)
         ties_to_keep = equal - (zeros - below)
         masks = {}
         for name, weight in weights.items():
-            bits = _bits(weight, dtype)
-            keep = bits > threshold
-            if ties_to_keep:
-                kept = (bits == threshold).flatten().nonzero().flatten()[:ties_to_keep]
-                keep.view(-1)[kept] = True
-                ties_to_keep -= len(kept)
-            prune_(weight, keep)
-            masks[name] = keep
+            masks[name] = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
+            for part, keep in blocks(weight.detach(), masks[name]):
+                bits = _bits(part, dtype)
+                torch.gt(bits, threshold, out=keep)
+                if ties_to_keep:
+                    kept = (bits == threshold).flatten().nonzero().flatten()[:ties_to_keep]
+                    keep.view(-1)[kept] = True
+                    ties_to_keep -= len(kept)
+            prune_(weight, masks[name])
         return masks
 
 
@@ -94,7 +88,7 @@ def pruned_count(sparsity: float, numel: int) -> int:
 
 def _bits(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """|weight| as integers in the same order: the sign cleared, the rest of the representation read as a number."""
-    return weight.detach().abs().to(dtype).contiguous().view(BITS[dtype])
+    return weight.abs().to(dtype).contiguous().view(BITS[dtype])
 
 
 def smallest_bits(tensors: Callable[[], Iterable[Tensor]], width: int, k: int) -> tuple[int, int, int]:
