@@ -4,8 +4,9 @@
 
 The floor of a CrAM update is two forward-backward passes. Both sides take turns, so that the machine's noise meets
 both; the figure is the median over the rounds of (CrAM update / two plain passes of the same round). Memory is the
-peak resident set (on a GPU: the peak of allocated memory) of two fresh processes, one plain and one CrAM. Allowed are
-one copy of the touched weights and one byte for each compressible weight.
+peak resident set (on a GPU: the peak of allocated memory) of fresh processes: a plain update of two passes, which
+like CrAM+ holds the gradient of the first during the second, and a CrAM update. Allowed are one copy of the touched
+weights and one byte for each compressible weight.
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ def peak_bytes(options: argparse.Namespace) -> int:
         )
         for _ in range(3):
             update()
+            if options.worker == "plain":
+                update()
             update.clear()
     if options.device != "cpu":
         return torch.cuda.max_memory_allocated()

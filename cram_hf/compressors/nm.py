@@ -46,7 +46,7 @@ class NM(Compressor):
         for name, weight in weights.items():
             masks[name] = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
             for part, keep in blocks(weight.detach(), masks[name]):
-                keep.copy_(self._mask(part))
+                self._mark(part, keep)
             prune_(weight, masks[name])
         return masks
 
@@ -62,13 +62,17 @@ class NM(Compressor):
                 f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not. Leave them out with --compress_exclude."
             )
 
-    def _mask(self, weight: Tensor) -> Tensor:
-        """True at the n largest of each group: those with fewer than n stronger members before or after them."""
-        rows = weight.abs().movedim(1, -1)
-        groups: Tensor = rows.unflatten(-1, (-1, self.m))
-        stronger = torch.zeros_like(groups, dtype=torch.int16 if self.m > 127 else torch.int8)
+    def _mark(self, weight: Tensor, keep: Tensor) -> None:
+        """Sets `keep` to True at the n largest of each group: those with fewer than n stronger members."""
+        members = self._by_place(weight).abs().contiguous()
+        stronger = torch.zeros_like(members, dtype=torch.int16 if self.m > 127 else torch.int8)
         for i, j in combinations(range(self.m), 2):
-            later_wins = groups[..., j] > groups[..., i]  # a tie goes to the lower index
-            stronger[..., i] += later_wins
-            stronger[..., j] += ~later_wins
-        return (stronger < self.n).flatten(-2).movedim(-1, 1)
+            later_wins = (members[j] > members[i]).view(torch.int8)  # 1 or 0; a tie goes to the lower index
+            stronger[i] += later_wins
+            stronger[j] += 1 - later_wins
+        torch.lt(stronger, self.n, out=self._by_place(keep))
+
+    def _by_place(self, tensor: Tensor) -> Tensor:
+        """A view whose first dimension is the place in a group, 0 to m - 1."""
+        groups: Tensor = tensor.movedim(1, -1).unflatten(-1, (-1, self.m))
+        return groups.movedim(-1, 0)
