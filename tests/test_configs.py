@@ -50,5 +50,5 @@ def test_adamw_makes_as_many_passes_as_cram(stem):
         for kind in ("adamw", "cram_plus_multi")
     )
     assert adamw["num_train_epochs"] == 2 * cram["num_train_epochs"]
-    same = set(adamw) & set(cram) - {"num_train_epochs", "label"}
+    same = set(adamw) & set(cram) - {"num_train_epochs", "label", "learning_rate"}  # each has its own best one
     assert all(adamw[key] == cram[key] for key in same)
