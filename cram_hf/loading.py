@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
+from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from .tasks.base import Task
 
@@ -31,30 +40,121 @@ class ModelArguments:
         default=None,
         metadata={"help": "eager, sdpa, ...; on a CPU, eager trains a quarter faster when attention dropout is 0."},
     )
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Start with a new head where the model's own has another shape."}
+    )
     dropout: float | None = field(
         default=None,
         metadata={"help": "Dropout of hidden states and attention, instead of the model's own (BERT: 0.1)."},
     )
 
 
-def load(task: Task, args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads configuration, tokenizer and model; weights from safetensors only."""
+@dataclass
+class ScratchArguments(ModelArguments):
+    """Which model a run starts from, or which architecture it trains from scratch."""
+
+    model_name_or_path: str = field(
+        default="",
+        metadata={"help": "Model folder, or name on the Hub. Left out: a new model, see --model_type."},
+    )
+    model_type: str | None = field(
+        default=None, metadata={"help": "Architecture of a model trained from scratch, e.g. bert."}
+    )
+    config_overrides: str | None = field(
+        default=None,
+        metadata={"help": "Changes to a new model's configuration: hidden_size=256,num_hidden_layers=4."},
+    )
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` with all problems."""
+        problems = []
+        if bool(self.model_name_or_path) == bool(self.model_type or self.config_name):
+            problems.append(
+                "Start either from a model, --model_name_or_path google-bert/bert-base-uncased, or from scratch, "
+                "--model_type bert (or --config_name FOLDER)."
+            )
+        if self.model_type and self.model_type not in CONFIG_MAPPING:
+            near = difflib.get_close_matches(self.model_type, list(CONFIG_MAPPING), n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else "e.g. bert, roberta, distilbert or electra."
+            problems.append(f"--model_type {self.model_type}: transformers has no such architecture; {hint}")
+        if self.config_overrides and self.model_name_or_path:
+            problems.append("--config_overrides changes a new model; a trained one keeps its shape. Leave it out.")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+
+def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer. Raises `ValueError` if there is none."""
+    name = args.tokenizer_name or args.model_name_or_path or args.config_name
+    if not name:
+        raise ValueError(
+            "A model from scratch needs a tokenizer: give --tokenizer_name FOLDER, or --train_tokenizer to make one."
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, **_hub(args))
+    except (OSError, ValueError) as error:
+        flag = "tokenizer_name" if args.tokenizer_name else "model_name_or_path"
+        raise ValueError(f"--{flag} {name}: {error}") from error
+    return tokenizer
+
+
+def load_model(task: Task, args: ModelArguments, overrides: dict[str, Any]) -> PreTrainedModel:
+    """Loads the model, weights from safetensors only, or makes a new one.
+
+    Args:
+        task: says which head the model has.
+        args: the flags.
+        overrides: what the data ask of the configuration, such as `num_labels`.
+
+    Raises:
+        ValueError: the flags make no model, or its files cannot be read.
+    """
     if args.dropout is not None and not 0 <= args.dropout < 1:
         raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
-    hub = {"cache_dir": args.cache_dir, "revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     attention = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
     try:
-        config = AutoConfig.from_pretrained(args.config_name or args.model_name_or_path, **hub)
+        config = _config(args, overrides)
         if args.dropout is not None:
-            if not (hasattr(config, "hidden_dropout_prob") and hasattr(config, "attention_probs_dropout_prob")):
-                raise ValueError(
-                    f"--dropout does not know how {type(config).__name__} calls its dropout. Leave it out."
-                )
-            config.hidden_dropout_prob = config.attention_probs_dropout_prob = args.dropout
-        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_name or args.model_name_or_path, **hub)
-        model = task.auto_class.from_pretrained(
-            args.model_name_or_path, config=config, use_safetensors=True, **attention, **hub
+            _set_dropout(config, args.dropout)
+        if isinstance(args, ScratchArguments) and not args.model_name_or_path:
+            new: PreTrainedModel = task.auto_class.from_config(
+                config, trust_remote_code=args.trust_remote_code, **attention
+            )
+            return new
+        model: PreTrainedModel = task.auto_class.from_pretrained(
+            args.model_name_or_path,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=args.ignore_mismatched_sizes,
+            **attention,
+            **_hub(args),
         )
     except (OSError, ValueError) as error:
-        raise ValueError(f"--model_name_or_path {args.model_name_or_path}: {error}") from error
-    return model, tokenizer
+        given = (
+            f"--model_name_or_path {args.model_name_or_path}" if args.model_name_or_path else "A model from scratch"
+        )
+        raise ValueError(f"{given}: {error}") from error
+    return model
+
+
+def _hub(args: ModelArguments) -> dict[str, Any]:
+    return {"cache_dir": args.cache_dir, "revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
+
+
+def _config(args: ModelArguments, overrides: dict[str, Any]) -> PreTrainedConfig:
+    """The model's configuration with what the data ask and, for a new model, what the user asks on top."""
+    name = args.config_name or args.model_name_or_path
+    scratch = args if isinstance(args, ScratchArguments) and not args.model_name_or_path else None
+    if scratch and scratch.model_type:
+        config = CONFIG_MAPPING[scratch.model_type](**overrides)
+    else:
+        config = AutoConfig.from_pretrained(name, **overrides, **_hub(args))
+    if scratch and scratch.config_overrides:
+        config.update_from_string(scratch.config_overrides)
+    return config
+
+
+def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
+    if not (hasattr(config, "hidden_dropout_prob") and hasattr(config, "attention_probs_dropout_prob")):
+        raise ValueError(f"--dropout does not know how {type(config).__name__} calls its dropout. Leave it out.")
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
-from cram_hf.results import DENSE, Results, Row, write_whole
+from cram_hf.results import DENSE, LOWER_IS_BETTER, Results, Row, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,6 +120,14 @@ def _curve(run: Results, metric: str, *, layer: bool) -> list[tuple[float, float
     return sorted([(0.0, dense), *points] if points and dense is not None else points)
 
 
+def _draw_spread(axes: Axes, run: Results, metric: str, colour: str, order: int) -> None:
+    """Draws a bar of one standard deviation either way, where the run is a summary of several seeds."""
+    for row in run.rows:
+        score, deviation = row.metrics[metric], (row.std or {}).get(metric)
+        if score is not None and deviation is not None:
+            axes.errorbar(100 * row.sparsity, score, yerr=deviation, color=colour, lw=1.2, capsize=3, zorder=2 + order)
+
+
 def _draw_run(axes: Axes, run: Results, metric: str, colour: str, markers: dict[str, str], order: int) -> None:
     for layer, style in ((False, "-"), (True, "--")):
         if points := _curve(run, metric, layer=layer):
@@ -141,6 +149,7 @@ def _draw_run(axes: Axes, run: Results, metric: str, colour: str, markers: dict[
                 label=f"{run.label}: {row.spec}",
                 zorder=20 + order,
             )
+    _draw_spread(axes, run, metric, colour, order)
     if (dense := run.score(DENSE, metric)) is not None:
         axes.axhline(dense, color=colour, lw=1, ls=":", label=f"{run.label}: {DENSE}", zorder=2)
 
@@ -153,6 +162,9 @@ def _label(axes: Axes, run: Results, metric: str, scores: list[float | None]) ->
     axes.set_xlim(-2, 102)
     axes.set_xticks(range(0, 101, 10))
     known = [score for score in scores if score is not None]
+    if metric in LOWER_IS_BETTER and known and max(known) > 10 * min(known):
+        axes.set_yscale("log")
+        axes.set_ylabel(f"{NAMES.get(metric, metric)} (lower is better, logarithmic)")
     if metric in PERCENTAGES and known and 1 < max(known) <= 100:
         axes.set_ylim(0, 100)
         axes.set_yticks(range(0, 101, 10))

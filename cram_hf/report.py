@@ -21,7 +21,7 @@ from .plotting import plot
 from .provenance import command_line, environment
 from .results import Results, Row, write_whole
 from .table import table
-from .tasks.base import Task, TaskData
+from .tasks.base import TaskData
 from .trainer import CrAMTrainer, unwrapped
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,18 @@ class OutputArguments:
             "help": "Compressions to bake into folders of their own, e.g. --export topk:0.8 nm:2:4. May be repeated."
         },
     )
+    seeds: list[int] = field(
+        default_factory=list,
+        metadata={
+            "help": "Train once with each of these seeds, in <output_dir>/seed-N, and report mean and standard "
+            "deviation. A run that is cut off goes on where it was."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds) or len(self.seeds) == 1:
+            given = " ".join(map(str, self.seeds))
+            raise ValueError(f"--seeds {given}: give two or more different numbers, e.g. --seeds 1 2 3.")
 
 
 def folder_of(args: CrAMArguments) -> Path:
@@ -68,7 +80,6 @@ def check_exports(args: CrAMArguments, specs: Sequence[str]) -> None:
 
 
 def make_results(
-    task: Task,
     trainer: CrAMTrainer,
     data: TaskData,
     training: dict[str, Any] | None,
@@ -78,11 +89,12 @@ def make_results(
     flags: Sequence[Any],
 ) -> Results:
     """Returns the results of a run; `flags` are the dataclasses its non-default arguments are taken from."""
-    model = next(part.model_name_or_path for part in flags if isinstance(part, ModelArguments))
+    start = next(part for part in flags if isinstance(part, ModelArguments))
+    model = start.model_name_or_path or f"{trainer.model.config.model_type} from scratch"
     changed = {name: value for part in flags for name, value in _changed(part).items()}
     gpu = torch.cuda.get_device_name(trainer.args.device) if trainer.args.device.type == "cuda" else None
     return Results(
-        task=task.name,
+        task=data.task,
         label=label,
         model=model,
         model_parameters=sum(p.numel() for p in trainer.model.parameters()),
@@ -92,7 +104,7 @@ def make_results(
         config=changed,
         data=data.report,
         training=training,
-        main_metric=task.main_metric,
+        main_metric=data.main_metric,
         rows=rows,
         **environment(threads=torch.get_num_threads(), gpu=gpu),
     )
@@ -110,8 +122,8 @@ def _changed(arguments: Any) -> dict[str, Any]:
     return found
 
 
-def write(results: Results, baseline: Results | None, folder: Path, origin: dict[str, Any]) -> None:
-    """Writes results.json, the picture and the card, and prints the table."""
+def write(results: Results, baseline: Results | None, folder: Path, origin: dict[str, Any] | None) -> None:
+    """Writes results.json, the picture and, for a model with an `origin`, the card; prints the table."""
     results.save(folder / "results.json")
     text = table(results, baseline)
     sys.stdout.write(f"\n{text}\n")
@@ -121,8 +133,10 @@ def write(results: Results, baseline: Results | None, folder: Path, origin: dict
     except ImportError as error:
         picture = None
         logger.warning("No picture: %s", error)
-    write_whole(folder / "README.md", card(results, picture=picture, **origin).encode())
-    written = ["results.json", *([picture] if picture else []), "README.md"]
+    written = ["results.json", *([picture] if picture else [])]
+    if origin is not None:
+        write_whole(folder / "README.md", card(results, picture=picture, **origin).encode())
+        written.append("README.md")
     sys.stdout.write(f"\nWritten to {folder}: {', '.join(written)}\n")
 
 

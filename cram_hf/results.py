@@ -1,4 +1,4 @@
-"""The results file: what one training run scored, dense and after each one-shot compression."""
+"""The results file: what a training run, or several seeds of it, scored dense and after each one-shot compression."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from cram_hf.results_schema import SCHEMA, VERSION, problems
 
 DENSE = "dense"
+LOWER_IS_BETTER = {"perplexity"}  # everything else we score is better when higher
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
 
 
@@ -28,6 +29,8 @@ class Row:
         model_sparsity (`float`): measured share of zeros among all parameters, in [0, 1].
         seconds (`float`): wall time of this evaluation.
         examples (`int`): examples that were scored.
+        std (`dict[str, float | None]`, *optional*): in the summary of several seeds, where `metrics` holds means, the
+            standard deviation of each metric (of a sample: divided by the number of runs minus one).
     """
 
     spec: str
@@ -36,6 +39,7 @@ class Row:
     model_sparsity: float
     seconds: float
     examples: int
+    std: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Results:
     training: dict[str, Any] | None
     main_metric: str
     rows: tuple[Row, ...]
+    seeds: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         document = self.document()
@@ -81,7 +86,9 @@ class Results:
 
     def document(self) -> dict[str, Any]:
         """Returns the JSON document, in plain types; a number that is not finite is `None`."""
-        document = _plain({"schema": SCHEMA, "schema_version": VERSION, **asdict(self)})
+        rows = [{key: value for key, value in asdict(row).items() if key != "std" or value} for row in self.rows]
+        fields = {key: value for key, value in asdict(self).items() if key != "seeds" or value}
+        document = _plain({"schema": SCHEMA, "schema_version": VERSION, **fields, "rows": rows})
         assert isinstance(document, dict)
         return document
 
@@ -117,6 +124,8 @@ class Results:
 def _fields(document: dict[str, Any]) -> dict[str, Any]:
     """Returns the fields of `Results` from a document that was checked."""
     values = {name: value for name, value in document.items() if name not in {"schema", "schema_version"}}
+    if "seeds" in values:
+        values["seeds"] = tuple(values["seeds"])
     return values | {"rows": tuple(Row(**row) for row in document["rows"])}
 
 

@@ -65,6 +65,13 @@ ROW: dict[str, Check] = {
     "seconds": SECONDS,
     "examples": COUNT,
 }
+SEEDS: Check = (
+    lambda value: isinstance(value, list) and len(value) > 1 and all(WHOLE[0](seed) for seed in value),
+    "a list of two or more whole numbers",
+)
+# Only in the summary of several runs that differ in their seed.
+OPTIONAL: dict[str, Check] = {"seeds": SEEDS}
+ROW_OPTIONAL: dict[str, Check] = {"std": SCORES}
 MACHINE: dict[str, Check] = {
     "cpu": TEXT,
     "cores": COUNT,
@@ -87,7 +94,7 @@ def problems(document: object) -> list[str]:
             f'"schema_version" is {document.get("schema_version")!r}; this release reads version {VERSION}. '
             "For a newer file type: pip install -U cram-hf"
         ]
-    found = _check(document, DOCUMENT, "")
+    found = _check(document, DOCUMENT, "", OPTIONAL)
     found += _check_part(document.get("machine"), MACHINE, "machine: ")
     found += _check_part(document.get("training"), TRAINING, "training: ", others_allowed=True)
     rows = document.get("rows")
@@ -102,7 +109,7 @@ def _check_rows(rows: list[Any], main_metric: object) -> list[str]:
             found.append(f"row {number} is {row!r}; a row is an object with {_names(ROW)}")
             continue
         where = f"row {number} ({row.get('spec')}): "
-        found += _check(row, ROW, where)
+        found += _check(row, ROW, where, ROW_OPTIONAL)
         metrics = row.get("metrics")
         if isinstance(metrics, dict) and main_metric not in metrics:
             found.append(
@@ -118,8 +125,16 @@ def _check_part(part: object, fields: dict[str, Check], where: str, *, others_al
     return _check(part, fields, where, others_allowed=others_allowed) if isinstance(part, dict) else []
 
 
-def _check(part: dict[str, Any], fields: dict[str, Check], where: str, *, others_allowed: bool = False) -> list[str]:
-    found = [f'{where}"{name}" is missing' for name in fields if name not in part]
+def _check(
+    part: dict[str, Any],
+    required: dict[str, Check],
+    where: str,
+    optional: dict[str, Check] | None = None,
+    *,
+    others_allowed: bool = False,
+) -> list[str]:
+    found = [f'{where}"{name}" is missing' for name in required if name not in part]
+    fields = required | (optional or {})
     for name, value in part.items():
         if name in fields:
             fits, words = fields[name]

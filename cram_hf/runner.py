@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import transformers
 from transformers import set_seed
@@ -18,9 +18,11 @@ from .arguments import CrAMArguments
 from .compressors import parse_compressor
 from .config import Parser
 from .core import compressed
-from .loading import ModelArguments, load
+from .loading import ModelArguments, load_model, load_tokenizer
+from .provenance import command_line
 from .report import OutputArguments, check_exports, export_one, folder_of, make_results, write
 from .results import Results, Row
+from .seeds import summary
 from .sparsity import measure
 from .tasks.base import Task, TaskData
 from .trainer import CrAMTrainer
@@ -28,16 +30,17 @@ from .trainer import CrAMTrainer
 logger = logging.getLogger(__name__)
 
 
-def main(task: Task, argv: Sequence[str] | None = None) -> int:
+def main(task: Task, argv: Sequence[str] | None = None, model_arguments: type[ModelArguments] = ModelArguments) -> int:
     """Runs a script and returns its exit code: 0, or 2 after one clear message for a user's mistake.
 
     Args:
         task: what is trained on.
         argv: the words after the script's name; those of the process if not given.
+        model_arguments: the flags that say which model; `ScratchArguments` where one can be trained from scratch.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        run(task, words)
+        run(task, words, model_arguments)
     except (ValueError, OSError, NotImplementedError, ImportError) as error:
         if os.environ.get("CRAM_HF_TRACEBACK"):
             raise
@@ -46,27 +49,73 @@ def main(task: Task, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(task: Task, argv: list[str]) -> Results | None:
+class Flags(NamedTuple):
+    """What the user typed, in its four parts."""
+
+    model: ModelArguments
+    task: Any
+    training: CrAMArguments
+    output: OutputArguments
+
+
+def run(task: Task, argv: list[str], model_arguments: type[ModelArguments] = ModelArguments) -> Results | None:
     """Does what the flags say and returns the results, `None` when nothing was evaluated.
 
     Raises:
         ValueError, OSError, NotImplementedError, ImportError: a user's mistake, worded for the user.
     """
-    parser = Parser((ModelArguments, task.Arguments, CrAMArguments, OutputArguments), description=task.__doc__ or "")
-    model_args, task_args, args, output = parser.parse(argv)
-    baseline = _check(args, output, argv)
-    _set_up_logging(args)
+    parser = Parser((model_arguments, task.Arguments, CrAMArguments, OutputArguments), description=task.__doc__ or "")
+    flags = Flags(*parser.parse(argv))
+    baseline = _check(flags.training, flags.output, argv)
+    _set_up_logging(flags.training)
+    if flags.output.seeds:
+        return _run_seeds(task, parser, argv, flags, baseline)
+    return _run_once(task, flags, argv, baseline)
+
+
+def _run_seeds(task: Task, parser: Parser, argv: list[str], asked: Flags, baseline: Results | None) -> Results | None:
+    """Runs once with each seed, in a folder of its own, and writes the summary; takes finished runs as they are."""
+    folder, command, found = folder_of(asked.training), command_line([sys.argv[0], *argv]), []
+    for seed in asked.output.seeds:
+        flags = Flags(*parser.parse(argv))
+        flags.training.seed, flags.training.output_dir = seed, str(folder / f"seed-{seed}")
+        flags.output.seeds = []
+        finished = folder_of(flags.training) / "results.json"
+        if finished.exists():
+            results: Results | None = Results.load(finished)
+            if results and results.command != command:
+                raise ValueError(
+                    f"{finished} is of another command:\n  {results.command}\nnot of this one:\n  {command}\n"
+                    "Choose another --output_dir, or move it away."
+                )
+        else:
+            logger.info("Seed %d: %s", seed, flags.training.output_dir)
+            _check(flags.training, flags.output, argv)
+            results = _run_once(task, flags, argv, baseline)
+        found += [results] if results else []
+    if not found:
+        return None
+    together = summary(found, command)
+    write(together, baseline, folder, None)
+    return together
+
+
+def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | None) -> Results | None:
+    """One training, or one evaluation, from data to files. Returns the results on the main process."""
+    model_args, task_args, args, output = flags
     set_seed(args.seed)
-    model, tokenizer = load(task, model_args)
+    tokenizer = task.train_tokenizer(task_args) or load_tokenizer(model_args)
     data = task.prepare(task_args, tokenizer, args)
+    set_seed(args.seed)  # a new head is the same whatever the data drew
     trainer = CrAMTrainer(
-        model=model,
+        model=load_model(task, model_args, data.model_config),
         args=args,
         train_dataset=data.train,
         eval_dataset=data.interim.features if data.interim else None,
         compute_metrics=data.interim.compute_metrics if data.interim else None,
         data_collator=data.collator,
         processing_class=tokenizer,
+        preprocess_logits_for_metrics=data.preprocess_logits,
     )
     for spec in output.export:
         parse_compressor(spec).check(trainer.compressible)
@@ -75,9 +124,13 @@ def run(task: Task, argv: list[str]) -> Results | None:
     if data.evaluation:
         rows = tuple(evaluate(trainer, data, folder_of(args)))
         if trainer.is_world_process_zero():
-            label = output.label or task.name
-            results = make_results(task, trainer, data, training, rows, argv, label, (model_args, task_args, args))
-            origin = {"base_model": model_args.model_name_or_path, "dataset": task_args.dataset_name}
+            results = make_results(trainer, data, training, rows, argv, output.label or data.task, flags[:3])
+            origin = {
+                "base_model": model_args.model_name_or_path or None,
+                "dataset": task_args.dataset_name,
+                "auto_class": task.auto_class.__name__,
+                "pipeline_tag": task.pipeline_tag,
+            }
             write(results, baseline, folder_of(args), origin)
             for spec in output.export:
                 export_one(trainer, tokenizer, results, spec, origin)
@@ -102,7 +155,10 @@ def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) ->
         raise ValueError(
             f"{folder} holds the results of a finished run: choose another --output_dir, or move it away."
         )
-    if args.do_train and args.resume_from_checkpoint is None and folder.is_dir() and any(folder.iterdir()):
+    label = next((Path(word).stem for word in argv[:1] if not word.startswith("-")), None)
+    output.label = output.label or label or folder.name
+    fresh = args.do_train and args.resume_from_checkpoint is None and not output.seeds
+    if fresh and folder.is_dir() and any(folder.iterdir()):
         checkpoint = last_whole_checkpoint(folder)
         if checkpoint is None:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cram_hf.results import DENSE, Results, Row
+from cram_hf.results import DENSE, LOWER_IS_BETTER, Results, Row
 
 NO_VALUE = "-"
 NOT_SCORES = ("total", "_thresh")
@@ -14,6 +14,7 @@ def table(results: Results, baseline: Results | None = None, metrics: Sequence[s
     """Returns the rows of `results` as aligned plain text that is valid Markdown too, one line a compression.
 
     Sparsities and shares are in percent with one digit; scores have two digits, four where all are within [-1, 1].
+    A summary of several seeds shows means and standard deviations.
     Ends in a line of words where the baseline was scored on other data, and has no final newline.
 
     Args:
@@ -42,7 +43,7 @@ def table(results: Results, baseline: Results | None = None, metrics: Sequence[s
             row.spec,
             percent(row.sparsity),
             percent(row.model_sparsity),
-            *(number(row.metrics.get(name), digits[name]) for name in names),
+            *(_spread(row, name, digits[name]) for name in names),
             share_of_dense(results, row),
             *([_difference(results, baseline, row)] if baseline else []),
         ]
@@ -68,10 +69,22 @@ def number(value: float | None, digits: int) -> str:
     return NO_VALUE if value is None else f"{value:.{digits}f}"
 
 
+def _spread(row: Row, metric: str, digits: int) -> str:
+    """Returns a score, with its standard deviation where there are several runs: `0.6134 ± 0.0121`."""
+    score = number(row.metrics.get(metric), digits)
+    deviation = (row.std or {}).get(metric)
+    return score if deviation is None else f"{score} ± {deviation:.{digits}f}"
+
+
 def share_of_dense(results: Results, row: Row) -> str:
-    """Returns the row's main score in percent of the run's own dense score, or a dash where there is no such share."""
+    """Returns the row's main score in percent of the run's own dense score, or a dash where there is no such share.
+
+    A perplexity, which starts at 1 and is better when lower, is told as a multiple of the dense one: `1.50 x`.
+    """
     dense, score = results.score(DENSE), row.metrics[results.main_metric]
-    return NO_VALUE if not dense or score is None else percent(score / dense)
+    if not dense or score is None:
+        return NO_VALUE
+    return f"{score / dense:.2f} x" if results.main_metric in LOWER_IS_BETTER else percent(score / dense)
 
 
 def _digits(results: Results, metric: str) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import EvalPrediction, PreTrainedTokenizerBase, TrainingArguments
 
 Logits = tuple[np.ndarray, ...]
@@ -42,7 +42,7 @@ class TaskData:
     Everything a run needs from its data; a set that was not asked for is `None`.
 
     Args:
-        train (`Dataset`, *optional*):
+        train (`Dataset` or `IterableDataset`, *optional*):
             Training features, with a column `length` (tokens) for sampling by length.
         interim (`EvalSet`, *optional*):
             The set for evaluations during training: a fixed sample, or `evaluation` itself.
@@ -54,31 +54,48 @@ class TaskData:
             Makes a batch of tensors from a list of rows.
         report (`dict`):
             Where the data came from and how much there is, for the results file.
+        task (`str`):
+            The task's word in the results file, such as `squad` or `rte`.
+        main_metric (`str`):
+            The score shown first and drawn in pictures, without a prefix.
+        model_config (`dict`):
+            What these data ask of the model's configuration, such as `num_labels` and `id2label`.
+        preprocess_logits (`Callable`, *optional*):
+            Reduces a batch's logits, given them and the labels, to what `compute_metrics` needs.
     """
 
-    train: Dataset | None
+    train: Dataset | IterableDataset | None
     interim: EvalSet | None
     evaluation: EvalSet | None
     predict: EvalSet | None
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
     report: dict[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
+    task: str
+    main_metric: str
+    model_config: dict[str, Any] = field(default_factory=dict)
+    preprocess_logits: Callable[[Any, Any], Any] | None = None
 
 
 class Task(Protocol):
     """
-    A kind of data: its flags, its model head and its main score.
+    A kind of data: its flags and its model head.
 
     Attributes:
         name (`str`): the task's word, as in `run_squad.py`.
         Arguments (`type`): dataclass of the task's flags.
         auto_class (`Any`): the `AutoModelFor...` class whose head the task trains.
-        main_metric (`str`): the score shown first and drawn in pictures, without a prefix.
+        pipeline_tag (`str`): the Hub's word for the task, such as `question-answering`.
     """
 
     name: str
     Arguments: Any
     auto_class: Any
-    main_metric: str
+    pipeline_tag: str
+
+    def train_tokenizer(self, task_args: Any) -> PreTrainedTokenizerBase | None:
+        """Returns a tokenizer made from the training text where the flags ask for one, else `None`."""
+        ...
 
     def prepare(
         self, task_args: Any, tokenizer: PreTrainedTokenizerBase, training_args: TrainingArguments

@@ -27,7 +27,10 @@ class Squad:
     name = "squad"
     Arguments = SquadArguments
     auto_class = AutoModelForQuestionAnswering
-    main_metric = "f1"
+    pipeline_tag = "question-answering"
+
+    def train_tokenizer(self, task_args: SquadArguments) -> None:
+        """Returns `None`: models come with their tokenizer."""
 
     def prepare(
         self, task_args: SquadArguments, tokenizer: PreTrainedTokenizerBase, training_args: TrainingArguments
@@ -59,7 +62,7 @@ class Squad:
         if training_args.do_predict:
             predict = sets.eval_set(sets.load("predict", report), "predict")
             report["predict"]["features"] = len(predict.features)
-        return TaskData(train, interim, evaluation, predict, sets.collator(), report)
+        return TaskData(train, interim, evaluation, predict, sets.collator(), report, task=self.name, main_metric="f1")
 
 
 def fixed_sample(examples: Dataset, count: int) -> Dataset:
