@@ -129,7 +129,7 @@ def load_model(task: Task, args: ModelArguments, overrides: dict[str, Any]) -> P
             **attention,
             **_hub(args),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         given = (
             f"--model_name_or_path {args.model_name_or_path}" if args.model_name_or_path else "A model from scratch"
         )

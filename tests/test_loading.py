@@ -1,0 +1,93 @@
+"""Where a model and a tokenizer come from: a folder, or nothing but an architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import tiny_config
+from squad_fixtures import tiny_tokenizer
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertForSequenceClassification
+
+from cram_hf.loading import ModelArguments, ScratchArguments, load_model, load_tokenizer
+
+CLASSIFY = SimpleNamespace(auto_class=AutoModelForSequenceClassification)
+FILL = SimpleNamespace(auto_class=AutoModelForMaskedLM)
+SHAPE = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny classifier of three classes with its tokenizer."""
+    path = tmp_path_factory.mktemp("model")
+    BertForSequenceClassification(tiny_config(3)).save_pretrained(path)
+    tiny_tokenizer().save_pretrained(path)
+    return str(path)
+
+
+class TestATrainedModel:
+    def test_takes_what_the_data_ask_of_its_configuration(self, folder):
+        names = {0: "no", 1: "yes", 2: "maybe"}
+        model = load_model(CLASSIFY, ModelArguments(folder), {"id2label": names})
+        assert model.config.id2label == names
+        assert model.classifier.out_features == 3
+
+    def test_gets_a_new_head_of_another_shape_only_if_asked(self, folder):
+        with pytest.raises(ValueError, match="(?s)--model_name_or_path.*ignore_mismatched_sizes"):
+            load_model(CLASSIFY, ModelArguments(folder), {"num_labels": 5})
+        model = load_model(CLASSIFY, ModelArguments(folder, ignore_mismatched_sizes=True), {"num_labels": 5})
+        assert model.classifier.out_features == 5
+
+    def test_trains_with_the_dropout_that_was_asked_for(self, folder):
+        model = load_model(CLASSIFY, ModelArguments(folder, dropout=0.25), {})
+        assert {m.p for m in model.bert.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
+
+    def test_refuses_files_that_only_pickle_can_read(self, folder, tmp_path):
+        for file in Path(folder).iterdir():
+            if file.suffix != ".safetensors":
+                (tmp_path / file.name).write_bytes(file.read_bytes())
+        torch.save({}, tmp_path / "pytorch_model.bin")
+        with pytest.raises(ValueError, match=f"--model_name_or_path {tmp_path}: .*safetensors"):
+            load_model(CLASSIFY, ModelArguments(str(tmp_path)), {})
+
+    def test_names_the_flag_of_a_tokenizer_that_is_not_there(self, folder, tmp_path):
+        with pytest.raises(ValueError, match="--tokenizer_name"):
+            load_tokenizer(ModelArguments(folder, tokenizer_name=str(tmp_path / "none")))
+
+
+class TestAModelFromScratch:
+    def test_has_the_architecture_and_the_shape_that_were_asked_for(self):
+        args = ScratchArguments(model_type="bert", config_overrides=SHAPE)
+        model = load_model(FILL, args, {"vocab_size": 40, "pad_token_id": 3})
+        assert model.config.model_type == "bert"
+        assert model.bert.embeddings.word_embeddings.weight.shape == (40, 16)
+        assert model.bert.embeddings.word_embeddings.padding_idx == 3
+        assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+
+    def test_can_take_the_configuration_of_another(self, folder):
+        model = load_model(FILL, ScratchArguments(config_name=folder), {})
+        assert model.config.hidden_size == 16
+
+    def test_needs_a_tokenizer(self):
+        with pytest.raises(ValueError, match="give --tokenizer_name FOLDER, or --train_tokenizer"):
+            load_tokenizer(ScratchArguments(model_type="bert"))
+
+    @pytest.mark.parametrize(
+        ("flags", "sentence"),
+        [
+            ({}, "Start either from a model"),
+            ({"model_name_or_path": "x", "model_type": "bert"}, "Start either from a model"),
+            ({"model_type": "brt"}, "no such architecture; did you mean bert"),
+            ({"model_name_or_path": "x", "config_overrides": SHAPE}, "a trained one keeps its shape"),
+        ],
+    )
+    def test_refuses_flags_that_contradict_each_other(self, flags, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            ScratchArguments(**flags)
+
+    def test_names_an_override_that_the_configuration_does_not_have(self):
+        args = ScratchArguments(model_type="bert", config_overrides="hiden_size=16")
+        with pytest.raises(ValueError, match="A model from scratch: .*hiden_size"):
+            load_model(FILL, args, {})
