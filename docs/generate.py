@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cram_hf.plotting import plot
-from cram_hf.results import Results
+from cram_hf.results import Results, Row
 from cram_hf.table import table
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +51,22 @@ BEGIN, END = "<!-- results: python docs/generate.py -->\n", "<!-- end of results
 
 
 def runs_of(name: str) -> dict[str, Results]:
-    return {path.stem: Results.load(path) for path in sorted((RUNS / name).glob("*.json"))}
+    """The runs of a folder by file name; rows of the same model scored later, in `NAME.more.json`, are added."""
+    runs = {path.stem: Results.load(path) for path in sorted((RUNS / name).glob("*.json"))}
+    for stem in [stem for stem in runs if stem.endswith(".more")]:
+        first, later = runs[stem.removesuffix(".more")], runs.pop(stem)
+        if first.score("dense") != later.score("dense"):
+            raise ValueError(f"{name}/{stem}.json does not score the same dense model as the file it belongs to.")
+        known = {row.spec for row in first.rows}
+        rows = (*first.rows, *(row for row in later.rows if row.spec not in known))
+        runs[stem.removesuffix(".more")] = replace(first, rows=tuple(sorted(rows, key=_order)))
+    return runs
+
+
+def _order(row: Row) -> tuple[bool, bool, bool, float]:
+    """Dense first, then global top-k, per layer, and all others."""
+    top = row.spec.startswith("topk:")
+    return row.spec != "dense", not top, row.spec.endswith(":layer"), row.sparsity
 
 
 def section(name: str) -> str:
@@ -71,11 +87,13 @@ def facts(run: Results, file: str) -> str:
     training = run.training or {}
     machine = run.machine["gpu"] or run.machine["cpu"]
     versions = ", ".join(f"{package} {version}" for package, version in run.versions.items())
+    more = ROOT / file.replace(".json", ".more.json")
+    later = f" Rows scored later: `{more.relative_to(ROOT)}`, `{Results.load(more).command}`." if more.exists() else ""
     return (
         f"- Training: {training.get('updates')} updates, {training.get('epochs', 0):.2f} epochs, "
         f"{training.get('seconds', 0) / 60:.0f} minutes; seed {run.seed}; {machine}, "
         f"{run.machine['threads']} thread(s).\n"
-        f"- Command: `{run.command}`\n- Versions: {versions}; commit {run.commit}. File: `{file}`."
+        f"- Command: `{run.command}`\n- Versions: {versions}; commit {run.commit}. File: `{file}`.{later}"
     )
 
 
