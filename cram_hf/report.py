@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from .arguments import CrAMArguments
@@ -18,7 +17,7 @@ from .compressors import parse_compressor
 from .export import check_free, export
 from .loading import ModelArguments
 from .plotting import plot
-from .provenance import command_line, environment
+from .provenance import command_line
 from .results import Results, Row, write_whole
 from .table import table
 from .tasks.base import TaskData
@@ -87,12 +86,18 @@ def make_results(
     argv: Sequence[str],
     label: str,
     flags: Sequence[Any],
+    surroundings: dict[str, Any],
 ) -> Results:
-    """Returns the results of a run; `flags` are the dataclasses its non-default arguments are taken from."""
+    """Returns the results of a run.
+
+    Args:
+        trainer, data, training, rows, argv, label: what was run, and what came of it.
+        flags: the dataclasses that the non-default arguments are taken from.
+        surroundings: of `environment`, as it was when the run began.
+    """
     start = next(part for part in flags if isinstance(part, ModelArguments))
     model = start.model_name_or_path or f"{trainer.model.config.model_type} from scratch"
     changed = {name: value for part in flags for name, value in _changed(part).items()}
-    gpu = torch.cuda.get_device_name(trainer.args.device) if trainer.args.device.type == "cuda" else None
     return Results(
         task=data.task,
         label=label,
@@ -106,7 +111,7 @@ def make_results(
         training=training,
         main_metric=data.main_metric,
         rows=rows,
-        **environment(threads=torch.get_num_threads(), gpu=gpu),
+        **surroundings,
     )
 
 

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 import transformers
 from transformers import set_seed
 
@@ -19,7 +20,7 @@ from .compressors import parse_compressor
 from .config import Parser
 from .core import compressed
 from .loading import ModelArguments, load_model, load_tokenizer
-from .provenance import command_line
+from .provenance import command_line, environment
 from .report import OutputArguments, check_exports, export_one, folder_of, make_results, write
 from .results import Results, Row
 from .seeds import summary
@@ -103,6 +104,8 @@ def _run_seeds(task: Task, parser: Parser, argv: list[str], asked: Flags, baseli
 def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | None) -> Results | None:
     """One training, or one evaluation, from data to files. Returns the results on the main process."""
     model_args, task_args, args, output = flags
+    gpu = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else None
+    began = environment(threads=torch.get_num_threads(), gpu=gpu)
     set_seed(args.seed)
     tokenizer = task.train_tokenizer(task_args) or load_tokenizer(model_args)
     data = task.prepare(task_args, tokenizer, args)
@@ -124,7 +127,7 @@ def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | Non
     if data.evaluation:
         rows = tuple(evaluate(trainer, data, folder_of(args)))
         if trainer.is_world_process_zero():
-            results = make_results(trainer, data, training, rows, argv, output.label or data.task, flags[:3])
+            results = make_results(trainer, data, training, rows, argv, output.label or data.task, flags[:3], began)
             origin = {
                 "base_model": model_args.model_name_or_path or None,
                 "dataset": task_args.dataset_name,
