@@ -114,6 +114,8 @@ def load_model(task: Task, args: ModelArguments, overrides: dict[str, Any]) -> P
     attention = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
     try:
         config = _config(args, overrides)
+        if not args.ignore_mismatched_sizes:
+            _check_labels(args, overrides)
         if args.dropout is not None:
             _set_dropout(config, args.dropout)
         if isinstance(args, ScratchArguments) and not args.model_name_or_path:
@@ -152,6 +154,21 @@ def _config(args: ModelArguments, overrides: dict[str, Any]) -> PreTrainedConfig
     if scratch and scratch.config_overrides:
         config.update_from_string(scratch.config_overrides)
     return config
+
+
+def _check_labels(args: ModelArguments, overrides: dict[str, Any]) -> None:
+    """Raises `ValueError` if a trained head knows the labels of the data in another order, which would score wrong."""
+    if "label2id" not in overrides or not args.model_name_or_path:
+        return
+    own, wanted = (
+        AutoConfig.from_pretrained(args.model_name_or_path, **_hub(args)).label2id or {},
+        overrides["label2id"],
+    )
+    if set(own) == set(wanted) and own != wanted:
+        raise ValueError(
+            f"the model's labels are {', '.join(sorted(own, key=own.__getitem__))} in this order, those of the data "
+            f"{', '.join(wanted)}: its scores would be wrong. Type --ignore_mismatched_sizes to train it anew."
+        )
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:

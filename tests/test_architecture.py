@@ -18,6 +18,7 @@ ALLOWED = {
     "sparsity": {"torch"},
     "rng": {"torch", "cram_hf.compressors"},
     "core": {"torch", "cram_hf.compressors", "cram_hf.rng"},
+    "keep": {"torch", "transformers", "cram_hf.compressors"},
     "monitor": {"torch", "accelerate", "cram_hf.compressors", "cram_hf.core"},
     "support": {"torch", "transformers"},
     "arguments": {"torch", "transformers", "cram_hf.compressors", "cram_hf.core"},
@@ -37,8 +38,17 @@ ALLOWED = {
         "cram_hf.sparsity",
     },
     "plotting": {"matplotlib", "cram_hf.results", "cram_hf.table"},
-    "metrics": {"evaluate", "datasets", "numpy"},
-    "tasks": {"datasets", "evaluate", "numpy", "pyarrow", "torch", "transformers", "cram_hf.metrics"},
+    "metrics": {"evaluate", "datasets", "numpy", "scipy", "sklearn"},
+    "tasks": {
+        "datasets",
+        "evaluate",
+        "numpy",
+        "pyarrow",
+        "torch",
+        "transformers",
+        "cram_hf.metrics",
+        "cram_hf.results",
+    },
 }
 
 

@@ -40,6 +40,17 @@ class TestATrainedModel:
         model = load_model(CLASSIFY, ModelArguments(folder, ignore_mismatched_sizes=True), {"num_labels": 5})
         assert model.classifier.out_features == 5
 
+    def test_is_refused_where_it_knows_the_labels_in_another_order(self, folder, tmp_path):
+        names = {"no": 0, "yes": 1, "maybe": 2}
+        config = {"num_labels": 3, "label2id": names, "id2label": {i: name for name, i in names.items()}}
+        load_model(CLASSIFY, ModelArguments(folder), config).save_pretrained(tmp_path)
+        load_model(CLASSIFY, ModelArguments(str(tmp_path)), config)
+        swapped = {"yes": 0, "no": 1, "maybe": 2}
+        other = {**config, "label2id": swapped, "id2label": {i: name for name, i in swapped.items()}}
+        with pytest.raises(ValueError, match="no, yes, maybe in this order, those of the data yes, no, maybe"):
+            load_model(CLASSIFY, ModelArguments(str(tmp_path)), other)
+        load_model(CLASSIFY, ModelArguments(str(tmp_path), ignore_mismatched_sizes=True), other)
+
     def test_trains_with_the_dropout_that_was_asked_for(self, folder):
         model = load_model(CLASSIFY, ModelArguments(folder, dropout=0.25), {})
         assert {m.p for m in model.bert.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}

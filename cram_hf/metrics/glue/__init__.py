@@ -1,0 +1,1 @@
+"""GLUE's scores as an `evaluate` metric."""

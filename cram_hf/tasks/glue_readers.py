@@ -1,0 +1,112 @@
+"""Reads a file of rows in any of its forms: CSV, TSV, JSON, JSON lines or parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from cram_hf.tasks.glue_tables import Table, no_such_file, not_utf8, read_csv, read_tsv, refuse
+from cram_hf.tasks.squad_records import json_type
+
+EXTENSIONS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+
+def read_table(path: str | Path) -> Table:
+    """
+    Returns the rows of a file; its extension says its form.
+
+    `.csv` has a header and may quote cells. `.tsv` has a header and no quoting: a double quote is a character like
+    any other. `.json` is a list of records, `{"data": [records]}` or JSON lines; `.jsonl` is one record a line.
+    Words such as NA and null are text.
+
+    Raises:
+        FileNotFoundError: if there is no such file; near names of its folder are offered.
+        ValueError: if the file is empty or malformed; names the lines.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(no_such_file(path))
+    readers = {
+        ".csv": read_csv,
+        ".tsv": read_tsv,
+        ".json": _read_json,
+        ".jsonl": _read_json_lines,
+        ".parquet": _read_parquet,
+    }
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path}: unknown extension '{path.suffix}'; name the file {', '.join(EXTENSIONS)}")
+    return readers[path.suffix.lower()](path)
+
+
+def _text(path: Path) -> str:
+    """Returns the text of a file that must be UTF-8 and not empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
+    if not text.strip():
+        raise ValueError(f"{path}: the file is empty; it must hold at least one row")
+    return text
+
+
+def _read_json(path: Path) -> Table:
+    """Reads a list of records, one under the key `data`, or JSON lines under the extension .json."""
+    try:
+        content = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.lineno > 1:
+            return _read_json_lines(path)
+        raise ValueError(
+            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
+            "the file may be cut off or edited by hand"
+        ) from error
+    records = content.get("data", [content]) if isinstance(content, dict) else content
+    if not isinstance(records, list):
+        raise ValueError(f'{path}: holds {json_type(records)}, but must hold a list of records or {{"data": [...]}}')
+    return _records(path, records, range(1, len(records) + 1), "record")
+
+
+def _read_json_lines(path: Path) -> Table:
+    """Reads one record a line; blank lines are skipped but counted."""
+    records, numbers = [], []
+    # Only "\n" ends a record: str.splitlines would also cut at the Unicode separators that JSON strings may hold.
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path}: line {number}: not valid JSON: {error.msg} at column {error.colno}; "
+                    "JSON lines hold one whole record a line"
+                ) from error
+            numbers.append(number)
+    return _records(path, records, numbers, "line")
+
+
+def _records(path: Path, records: list[Any], numbers: Sequence[int], word: str) -> Table:
+    """Returns the table of JSON records."""
+    if not records:
+        raise ValueError(f"{path}: there is no record; the file must hold at least one")
+    wrong = [
+        f'{word} {number} is {json_type(record)}, but must be an object such as {{"sentence1": ..., "label": ...}}'
+        for number, record in zip(numbers, records, strict=True)
+        if not isinstance(record, dict)
+    ]
+    refuse(str(path), wrong)
+    names = {name: None for record in records for name in record}
+    return Table(str(path), {name: [record.get(name) for record in records] for name in names}, numbers, word)
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}") from error
+    if not table.num_rows:
+        raise ValueError(f"{path}: there is no row; the file must hold at least one")
+    return Table(str(path), table.to_pydict(), range(1, table.num_rows + 1), "row")
