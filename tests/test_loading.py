@@ -35,7 +35,7 @@ class TestATrainedModel:
         assert model.classifier.out_features == 3
 
     def test_gets_a_new_head_of_another_shape_only_if_asked(self, folder):
-        with pytest.raises(ValueError, match="(?s)--model_name_or_path.*ignore_mismatched_sizes"):
+        with pytest.raises(ValueError, match=r"(?s)--model_name_or_path.*ignore_mismatched_sizes"):
             load_model(CLASSIFY, ModelArguments(folder), {"num_labels": 5})
         model = load_model(CLASSIFY, ModelArguments(folder, ignore_mismatched_sizes=True), {"num_labels": 5})
         assert model.classifier.out_features == 5
@@ -100,5 +100,5 @@ class TestAModelFromScratch:
 
     def test_names_an_override_that_the_configuration_does_not_have(self):
         args = ScratchArguments(model_type="bert", config_overrides="hiden_size=16")
-        with pytest.raises(ValueError, match="A model from scratch: .*hiden_size"):
+        with pytest.raises(ValueError, match=r"A model from scratch: .*hiden_size"):
             load_model(FILL, args, {})
