@@ -18,7 +18,8 @@ def of_seed(seed: int, dense: float | None, pruned: float) -> Results:
 
 
 class TestSummary:
-    together = summary([of_seed(1, 80, 70), of_seed(2, 82, 72), of_seed(3, 84, 77)], "python run_squad.py --seeds 1 2 3")
+    runs = (of_seed(1, 80, 70), of_seed(2, 82, 72), of_seed(3, 84, 77))
+    together = summary(runs, "python run_squad.py --seeds 1 2 3")
 
     def test_holds_means_and_sample_deviations(self):
         assert self.together.score("dense") == 82
@@ -46,7 +47,7 @@ class TestSummary:
         assert partly.score("topk:0.5") == 71
 
     def test_wants_two_runs_of_the_same_compressions(self):
-        with pytest.raises(ValueError, match="1 run.s. to summarise"):
+        with pytest.raises(ValueError, match=r"1 run.s. to summarise"):
             summary([of_seed(1, 80, 70)], "x")
         other = make_results(rows=(row("dense", 1, 0), row("topk:0.9", 1, 0.9)))
         with pytest.raises(ValueError, match="different compressions"):
