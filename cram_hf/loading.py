@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from transformers import (
 )
 
 from .tasks.base import Task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -98,13 +101,21 @@ def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(task: Task, args: ModelArguments, overrides: dict[str, Any]) -> PreTrainedModel:
-    """Loads the model, weights from safetensors only, or makes a new one.
+def load_model(
+    task: Task,
+    args: ModelArguments,
+    overrides: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    longest: int = 0,
+) -> PreTrainedModel:
+    """Loads the model, weights from safetensors only, or makes a new one; says which weights start anew.
 
     Args:
         task: says which head the model has.
         args: the flags.
         overrides: what the data ask of the configuration, such as `num_labels`.
+        tokenizer: a new model gets its vocabulary and padding.
+        longest: tokens of the longest row, which a new model must take.
 
     Raises:
         ValueError: the flags make no model, or its files cannot be read.
@@ -112,20 +123,27 @@ def load_model(task: Task, args: ModelArguments, overrides: dict[str, Any]) -> P
     if args.dropout is not None and not 0 <= args.dropout < 1:
         raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
     attention = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
+    name = args.model_name_or_path
     try:
+        scratch = isinstance(args, ScratchArguments) and not args.model_name_or_path
+        if scratch and tokenizer is not None:
+            overrides = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **overrides}
         config = _config(args, overrides)
         if not args.ignore_mismatched_sizes:
             _check_labels(args, overrides)
         if args.dropout is not None:
             _set_dropout(config, args.dropout)
-        if isinstance(args, ScratchArguments) and not args.model_name_or_path:
+        if scratch:
+            _check_positions(config, longest)
             new: PreTrainedModel = task.auto_class.from_config(
                 config, trust_remote_code=args.trust_remote_code, **attention
             )
             return new
-        model: PreTrainedModel = task.auto_class.from_pretrained(
+        model: PreTrainedModel
+        model, loaded = task.auto_class.from_pretrained(
             args.model_name_or_path,
             config=config,
+            output_loading_info=True,
             use_safetensors=True,
             ignore_mismatched_sizes=args.ignore_mismatched_sizes,
             **attention,
@@ -136,6 +154,9 @@ def load_model(task: Task, args: ModelArguments, overrides: dict[str, Any]) -> P
             f"--model_name_or_path {args.model_name_or_path}" if args.model_name_or_path else "A model from scratch"
         )
         raise ValueError(f"{given}: {error}") from error
+    if new_names := sorted(loaded["missing_keys"]):
+        names = ", ".join(new_names)
+        logger.info("%s has no trained weights for this task's head; these start anew: %s", name, names)
     return model
 
 
@@ -154,6 +175,16 @@ def _config(args: ModelArguments, overrides: dict[str, Any]) -> PreTrainedConfig
     if scratch and scratch.config_overrides:
         config.update_from_string(scratch.config_overrides)
     return config
+
+
+def _check_positions(config: PreTrainedConfig, longest: int) -> None:
+    """Raises `ValueError` if a new model has fewer positions than the longest row has tokens."""
+    positions = config.to_dict().get("max_position_embeddings", longest)
+    if longest > positions:
+        raise ValueError(
+            f"it has {positions} positions, but the longest row has {longest} tokens. Type --max_seq_length "
+            f"{positions}, or --config_overrides max_position_embeddings={longest}."
+        )
 
 
 def _check_labels(args: ModelArguments, overrides: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from .report import OutputArguments, check_exports, export_one, folder_of, make_
 from .results import Results, Row
 from .seeds import summary
 from .sparsity import measure
-from .tasks.base import Task, TaskData
+from .tasks.base import Task, TaskData, longest_row
 from .trainer import CrAMTrainer
 
 logger = logging.getLogger(__name__)
@@ -107,11 +107,12 @@ def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | Non
     gpu = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else None
     began = environment(threads=torch.get_num_threads(), gpu=gpu)
     set_seed(args.seed)
-    tokenizer = task.train_tokenizer(task_args) or load_tokenizer(model_args)
+    named = model_args.tokenizer_name or model_args.model_name_or_path
+    tokenizer = task.train_tokenizer(task_args, named) or load_tokenizer(model_args)
     data = task.prepare(task_args, tokenizer, args)
     set_seed(args.seed)  # a new head is the same whatever the data drew
     trainer = CrAMTrainer(
-        model=load_model(task, model_args, data.model_config),
+        model=load_model(task, model_args, data.model_config, tokenizer, longest_row(data)),
         args=args,
         train_dataset=data.train,
         eval_dataset=data.interim.features if data.interim else None,

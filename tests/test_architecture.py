@@ -44,6 +44,7 @@ ALLOWED = {
         "evaluate",
         "numpy",
         "pyarrow",
+        "tokenizers",
         "torch",
         "transformers",
         "cram_hf.metrics",

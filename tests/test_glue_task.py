@@ -47,7 +47,7 @@ def score(found: EvalSet, logits: np.ndarray) -> dict[str, float]:
 def test_glue_is_a_task() -> None:
     task: Task = Glue()
     assert task.name == "glue"
-    assert task.train_tokenizer(Glue.Arguments(task_name="rte")) is None
+    assert task.train_tokenizer(Glue.Arguments(task_name="rte"), None) is None
 
 
 SCORES = {

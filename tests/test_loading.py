@@ -40,6 +40,11 @@ class TestATrainedModel:
         model = load_model(CLASSIFY, ModelArguments(folder, ignore_mismatched_sizes=True), {"num_labels": 5})
         assert model.classifier.out_features == 5
 
+    def test_says_which_weights_of_its_head_start_anew(self, folder, caplog):
+        with caplog.at_level("INFO", logger="cram_hf"):
+            load_model(FILL, ModelArguments(folder), {})
+        assert "these start anew: cls.predictions." in caplog.text
+
     def test_is_refused_where_it_knows_the_labels_in_another_order(self, folder, tmp_path):
         names = {"no": 0, "yes": 1, "maybe": 2}
         config = {"num_labels": 3, "label2id": names, "id2label": {i: name for name, i in names.items()}}
@@ -76,6 +81,15 @@ class TestAModelFromScratch:
         assert model.bert.embeddings.word_embeddings.weight.shape == (40, 16)
         assert model.bert.embeddings.word_embeddings.padding_idx == 3
         assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+
+    def test_gets_the_vocabulary_of_its_tokenizer_and_must_take_the_longest_row(self):
+        tokenizer = tiny_tokenizer()
+        args = ScratchArguments(model_type="bert", config_overrides=f"{SHAPE},max_position_embeddings=64")
+        model = load_model(FILL, args, {}, tokenizer, 64)
+        assert model.config.vocab_size == len(tokenizer)
+        assert model.config.pad_token_id == tokenizer.pad_token_id
+        with pytest.raises(ValueError, match="64 positions, but the longest row has 65 tokens"):
+            load_model(FILL, args, {}, tokenizer, 65)
 
     def test_can_take_the_configuration_of_another(self, folder):
         model = load_model(FILL, ScratchArguments(config_name=folder), {})

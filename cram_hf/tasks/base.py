@@ -77,6 +77,13 @@ class TaskData:
     preprocess_logits: Callable[[Any, Any], Any] | None = None
 
 
+def longest_row(data: TaskData) -> int:
+    """Returns the tokens of the longest row of the sets that are not streamed, 0 if there is none."""
+    sets = [data.train, *(part.features for part in (data.evaluation, data.predict) if part)]
+    stored = [rows for rows in sets if isinstance(rows, Dataset) and "length" in rows.column_names and len(rows)]
+    return max((max(rows["length"]) for rows in stored), default=0)
+
+
 class Task(Protocol):
     """
     A kind of data: its flags and its model head.
@@ -93,8 +100,11 @@ class Task(Protocol):
     auto_class: Any
     pipeline_tag: str
 
-    def train_tokenizer(self, task_args: Any) -> PreTrainedTokenizerBase | None:
-        """Returns a tokenizer made from the training text where the flags ask for one, else `None`."""
+    def train_tokenizer(self, task_args: Any, named: str | None) -> PreTrainedTokenizerBase | None:
+        """Returns a tokenizer made from the training text where the flags ask for one, else `None`.
+
+        Raises `ValueError` if they ask for one although `named`, a tokenizer or a model that has one, is given.
+        """
         ...
 
     def prepare(

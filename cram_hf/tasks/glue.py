@@ -33,7 +33,7 @@ class Glue:
     auto_class = AutoModelForSequenceClassification
     pipeline_tag = "text-classification"
 
-    def train_tokenizer(self, task_args: GlueArguments) -> None:
+    def train_tokenizer(self, task_args: GlueArguments, named: str | None) -> None:
         """Returns `None`: models come with their tokenizer."""
 
     def prepare(

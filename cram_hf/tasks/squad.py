@@ -29,7 +29,7 @@ class Squad:
     auto_class = AutoModelForQuestionAnswering
     pipeline_tag = "question-answering"
 
-    def train_tokenizer(self, task_args: SquadArguments) -> None:
+    def train_tokenizer(self, task_args: SquadArguments, named: str | None) -> None:
         """Returns `None`: models come with their tokenizer."""
 
     def prepare(
