@@ -39,6 +39,8 @@ class CrAMArguments(TrainingArguments):
         eval_compressors (`list[str]`, *optional*, defaults to `[]`): every evaluation is repeated for each of these
             one-shot compressions; metrics are called `eval_topk_0.8_f1` and so on, names that `metric_for_best_model`
             takes.
+        keep_sparsity (`bool`, *optional*, defaults to `False`): the zeros among the compressible weights of the model
+            that the trainer is given stay zeros, with `compressors` and without (sparse transfer).
 
     Raises:
         ValueError: one message with every problem of these fields.
@@ -90,6 +92,10 @@ class CrAMArguments(TrainingArguments):
     eval_compressors: list[str] = field(
         default_factory=list,
         metadata={"help": "Evaluate under each of these one-shot compressions too, e.g. topk:0.5 topk:0.8 nm:2:4."},
+    )
+    keep_sparsity: bool = field(
+        default=False,
+        metadata={"help": "Keep the zeros of a pruned checkpoint's compressible weights while it is fine-tuned."},
     )
 
     def __post_init__(self) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PreTrainedModel, Trainer
-from transformers.trainer_utils import EvalLoopOutput, has_length
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput, has_length
 
 from .arguments import CrAMArguments
 from .compressors import Compressor, parse_compressor
 from .core import Perturb, ascending, compressed, compressed_pass, cram_point
+from .keep import KeepZeros
 from .monitor import Monitor
 from .rng import draw, replayed, rng_state
 from .support import refuse_unsupported
@@ -36,12 +38,14 @@ class CrAMTrainer(Trainer):
 
     Raises:
         TypeError: `args` are no `CrAMArguments`.
-        ValueError: a pattern of `compress_include` or `compress_exclude` matches nothing.
+        ValueError: a pattern of `compress_include` or `compress_exclude` matches nothing, or there are no zeros for
+            `keep_sparsity`.
         NotImplementedError: the set-up cannot make a CrAM update; the message says why and what works.
     """
 
     args: CrAMArguments
     model: PreTrainedModel
+    _kept: KeepZeros | None = None  # on the class: Trainer's own __init__ may call call_model_init
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,12 +60,15 @@ class CrAMTrainer(Trainer):
         self._window: list[dict[str, Any]] = []
         self._random_states: list[list[Tensor]] = []
         self._monitor = Monitor()
-        if self.args.compressors or self.args.eval_compressors:
+        if self.args.compressors or self.args.eval_compressors or self.args.keep_sparsity:
             refuse_unsupported(self, self.compressible, training=bool(self.args.compressors))
             for spec in [*self.args.compressors, *self.args.eval_compressors]:
                 parse_compressor(spec).check(self.compressible)
         else:
             logger.info("No compressors: this is the plain Trainer. Type e.g. compressors=['topk:0.5', 'topk:0.7'].")
+        if self.args.keep_sparsity:
+            self._kept = KeepZeros(self.compressible)
+            self.add_callback(self._kept)
 
     @property
     def compressors(self) -> list[Compressor]:
@@ -75,6 +82,20 @@ class CrAMTrainer(Trainer):
             self._weights = compressible_weights(self.model, self.args.compress_include, self.args.compress_exclude)
             self._weights_of, self._ignores_item_count = self.model, None
         return self._weights
+
+    # ---- sparse transfer ----
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Makes the model of a trial; the zeros to keep are its own, taken before a checkpoint is loaded into it."""
+        model = super().call_model_init(trial)
+        if self._kept:
+            self._kept.take(compressible_weights(model, self.args.compress_include, self.args.compress_exclude))
+        return model
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Trains; with `keep_sparsity` every zero of the start is one at the end, else it raises `RuntimeError`."""
+        with self._kept.holding() if self._kept else nullcontext():
+            return super().train(*args, **kwargs)
 
     # ---- one update ----
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -34,7 +34,8 @@ def compressible_weights(
         exclude: patterns of weights to leave out afterwards.
 
     Raises:
-        ValueError: a pattern matches nothing (the message lists near names), or nothing is left.
+        ValueError: a pattern matches nothing (the message lists near names), nothing is left, or a chosen weight
+            belongs to a `Conv1D` layer of transformers (GPT-2), whose weights are stored (in, out).
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module and would prefix every name
     matrices = {name: p for name, p in model.named_parameters() if p.dim() >= 2}
@@ -46,6 +47,7 @@ def compressible_weights(
     if exclude:
         unwanted = _matching(exclude, list(chosen), "compress_exclude", problems)
         chosen = {name: p for name, p in chosen.items() if name not in unwanted}
+    problems += _conv1d_problem(model, chosen)
     if problems:
         raise ValueError(" ".join(problems))
     if not chosen:
@@ -70,10 +72,31 @@ def summary(model: nn.Module, weights: dict[str, nn.Parameter]) -> str:
 def _block_weights(model: nn.Module, matrices: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     """The weights of linear layers inside an `nn.ModuleList`, or everywhere if the model has none; nothing shared."""
     owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
-    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, LINEAR)}
+    linear = _weights_of(model, lambda module: isinstance(module, LINEAR) or _is_conv1d(module))
     blocks = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList))
     free = {name: p for name, p in matrices.items() if name in linear and owners[id(p)] == 1}
     return {name: p for name, p in free.items() if name.startswith(blocks)} if blocks else free
+
+
+def _weights_of(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> set[str]:
+    return {f"{name}.weight" for name, module in model.named_modules() if wanted(module)}
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    """Whether this is the linear layer of GPT-2, told by its name: the method needs no transformers."""
+    return type(module).__name__ == "Conv1D"
+
+
+def _conv1d_problem(model: nn.Module, chosen: dict[str, nn.Parameter]) -> list[str]:
+    stored = _weights_of(model, _is_conv1d)
+    names = [name for name in chosen if name in stored]
+    if not names:
+        return []
+    return [
+        f"{len(names)} of the {len(chosen)} chosen weights belong to Conv1D layers of transformers, first {names[0]}: "
+        "they are stored (in, out), so that N:M and quantization would go the wrong way, and are not supported. Leave "
+        "them out with --compress_exclude, or take a model with nn.Linear layers."
+    ]
 
 
 def _matching(patterns: Sequence[str], names: list[str], flag: str, problems: list[str]) -> set[str]:

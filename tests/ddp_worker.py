@@ -11,10 +11,14 @@ from conftest import HEADS, rows, tiny_config
 from safetensors.torch import save_file
 from trainer_fixtures import train
 
+from cram_hf import TopK, compressible_weights
+
 if __name__ == "__main__":
     folder, head, settings = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     torch.manual_seed(0)
     model = HEADS[head](tiny_config(3 if head == "sequence_classification" else 2))
+    if settings.get("keep_sparsity"):
+        TopK(0.6).apply_(compressible_weights(model))
     built, seen = train(folder, model, head, train_dataset=rows(head, 8), **settings)
     rank = built.args.process_index
     for update, gradient in enumerate(seen.gradients):

@@ -23,13 +23,13 @@ class TestDefaults:
         assert (args.compressors, args.compressor_weights, args.eval_compressors) == ([], None, [])
         assert (args.rho, args.plus, args.masked, args.perturb) == (0.005, True, True, "all")
         assert (args.normalize_grad, args.same_dropout) == (False, True)
-        assert (args.compress_include, args.compress_exclude) == (None, None)
+        assert (args.compress_include, args.compress_exclude, args.keep_sparsity) == (None, None, False)
 
     def test_of_the_trainer_are_untouched(self, tmp_path):
         plain, ours = TrainingArguments(str(tmp_path)).to_dict(), CrAMArguments(str(tmp_path)).to_dict()
         ignored = {"use_cpu", "dataloader_pin_memory"}  # set so where there is no accelerator
         assert {k: ours[k] for k in plain if k not in ignored} == {k: v for k, v in plain.items() if k not in ignored}
-        assert len(ours) == len(plain) + 11
+        assert len(ours) == len(plain) + 12
 
     def test_are_not_shared_between_instances(self, tmp_path):
         CrAMArguments(str(tmp_path)).compressors.append("topk:0.5")
