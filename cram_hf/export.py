@@ -34,7 +34,7 @@ class Exported:
 
 def export(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
     compressor: Compressor,
     directory: str | os.PathLike[str],
     *,
@@ -49,7 +49,8 @@ def export(
     memory is compressed meanwhile and as before afterwards, bit for bit, also on an error.
 
     Args:
-        model, tokenizer: the dense model, not wrapped by DDP or `torch.compile`, and what is saved beside it.
+        model: the dense model, not wrapped by DDP or `torch.compile`.
+        tokenizer (*optional*): what is saved beside it.
         compressor (`Compressor`): what is baked in.
         directory (`str` or `os.PathLike`): new or empty; missing parents are made.
         weights (`Mapping[str, Tensor]`): what may be compressed, e.g. `compressible_weights(model)`.
@@ -61,12 +62,13 @@ def export(
         RuntimeError: the files do not load as the compressed model; nothing is left behind.
     """
     check_free(directory)
-    with _appearing(target := Path(directory)) as folder:
+    with appearing(target := Path(directory)) as folder:
         with compressed(weights, compressor):
             model.save_pretrained(folder)
             _check_saved(model, weights, folder)
             sparsity = measure(model, weights)
-        tokenizer.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
         if results:
             results.save(folder / "results.json")
         if card:
@@ -85,7 +87,7 @@ def check_free(directory: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
+def appearing(target: Path) -> Iterator[Path]:
     """Yields a new folder beside `target`; it becomes `target` after the block, or vanishes when the block raises."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")

@@ -49,7 +49,7 @@ def table(results: Results, baseline: Results | None = None, metrics: Sequence[s
         ]
         for row in results.rows
     ]
-    return _aligned(header, lines) + (_remarks(results, baseline) if baseline else "")
+    return aligned(header, lines) + (_remarks(results, baseline) if baseline else "")
 
 
 def shown_metrics(results: Results) -> list[str]:
@@ -117,7 +117,7 @@ def _remarks(results: Results, baseline: Results) -> str:
     )
 
 
-def _aligned(header: list[str], lines: list[list[str]]) -> str:
+def aligned(header: list[str], lines: list[list[str]]) -> str:
     """Returns a Markdown table whose first column is flush left and the others flush right."""
     cells = [[cell.replace("|", r"\|") for cell in line] for line in [header, *lines]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

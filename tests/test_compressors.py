@@ -20,6 +20,10 @@ COMPRESSORS = [
     TopK(0.9),
     TopK(1),
     TopK(1, "layer"),
+    TopK(0.29, "erk"),
+    TopK(0.7, "erk"),
+    TopK(0.5, "lamp"),
+    TopK(0.9, "lamp"),
     NM(1, 4),
     NM(2, 4),
     NM(4, 8),
@@ -67,7 +71,7 @@ class TestTheContract:
     @thorough
     @given(collections(infinite=True))
     def test_zero_strength_is_the_identity_without_masks(self, weights):
-        for identity in (TopK(0), TopK(0, "layer"), NM(4, 4), NM(1, 1)):
+        for identity in (TopK(0), TopK(0, "layer"), TopK(0, "erk"), TopK(0, "lamp"), NM(4, 4), NM(1, 1)):
             assert same_bits(identity(weights), weights)
             assert identity.apply_(copies(weights)) == {}
 
@@ -143,7 +147,9 @@ class TestChain:
             Chain(members)
 
 
-FORMS = "Allowed are topk:SPARSITY, topk:SPARSITY:layer, nm:N:M, quantize:BITS, or several joined by '+'"
+FORMS = (
+    "Allowed are topk:SPARSITY, topk:SPARSITY:layer (or :erk, :lamp), nm:N:M, quantize:BITS, or several joined by '+'"
+)
 
 
 class TestParseCompressor:
@@ -153,6 +159,8 @@ class TestParseCompressor:
             ("topk:0.7", TopK(0.7)),
             ("topk:0.7:layer", TopK(0.7, "layer")),
             ("topk:0.7:global", TopK(0.7)),
+            ("topk:0.7:erk", TopK(0.7, "erk")),
+            ("topk:0.7:lamp", TopK(0.7, "lamp")),
             ("topk:.5", TopK(0.5)),
             ("nm:2:4", NM(2, 4)),
             ("quantize:8", Quantize(8)),
@@ -179,7 +187,10 @@ class TestParseCompressor:
             ("topk:1.5", "topk: sparsity is 1.5; it is the share of zeros, a number in [0, 1]. Type e.g. topk:0.7. "),
             ("topk:-0.1", "topk: sparsity is -0.1; it is the share of zeros, a number in [0, 1]. "),
             ("topk:nan", "topk: sparsity is nan; it is the share of zeros, a number in [0, 1]. "),
-            ("topk:0.5:rows", "topk: scope is 'rows'; allowed are 'global' and 'layer'. Type e.g. topk:0.7:layer. "),
+            (
+                "topk:0.5:rows",
+                "topk: scope is 'rows'; allowed are 'global', 'layer', 'erk' and 'lamp'. Type e.g. topk:0.7:layer. ",
+            ),
             ("nm:0:4", "nm: 0:4 was given; n of each m weights are kept, 0 < n <= m. Type e.g. nm:2:4. "),
             ("nm:5:4", "nm: 5:4 was given; n of each m weights are kept, 0 < n <= m. "),
             ("quantize:1", "quantize: bits is 1; allowed are 2 to 16. Type e.g. quantize:8. "),

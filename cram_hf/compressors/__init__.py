@@ -15,7 +15,10 @@ __all__ = ["NM", "Chain", "Compressor", "Quantize", "TopK", "parse_compressor"]
 
 Number = TypeVar("Number", int, float)
 
-FORMS = "topk:SPARSITY, topk:SPARSITY:layer, nm:N:M, quantize:BITS, or several joined by '+', e.g. nm:2:4+quantize:8"
+FORMS = (
+    "topk:SPARSITY, topk:SPARSITY:layer (or :erk, :lamp), nm:N:M, quantize:BITS, or several joined by '+', "
+    "e.g. nm:2:4+quantize:8"
+)
 
 
 def parse_compressor(spec: str) -> Compressor:
@@ -25,8 +28,8 @@ def parse_compressor(spec: str) -> Compressor:
     Chain(members=(NM(n=2, m=4), Quantize(bits=8)))
 
     Raises:
-        ValueError: the word is not one of the forms `topk:0.7`, `topk:0.7:layer`, `nm:2:4`, `quantize:8`, or a chain
-            of them; the message shows the word, the forms and, for a typo, the nearest kind.
+        ValueError: the word is not one of the forms `topk:0.7`, `topk:0.7:layer` (or `:erk`, `:lamp`), `nm:2:4`,
+            `quantize:8`, or a chain of them; the message shows the word, the forms and, for a typo, the nearest kind.
     """
     members = tuple(_parse_member(word.strip(), spec) for word in str(spec).split("+"))
     return members[0] if len(members) == 1 else Chain(members)

@@ -1,4 +1,4 @@
-"""Magnitude pruning: keep the largest weights, over all layers together or in each layer."""
+"""Magnitude pruning: keep the largest weights, with one budget for all layers together or one for each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .allocation import erk_zeros, lamp_scores
 from .base import BITS, Compressor, blocks, prune_, refuse_nan
 
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "layer", "erk", "lamp"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,11 @@ class TopK(Compressor):
     Args:
         sparsity (`float`): share of zeros, in [0, 1]. `topk:0` is the identity: with a normalised gradient and
             `plus=False` it makes CrAM the SAM optimizer.
-        scope (`"global"` or `"layer"`, defaults to `"global"`): one threshold for all weights together (the official
-            default), or the same sparsity in each.
+        scope (`"global"`, `"layer"`, `"erk"` or `"lamp"`, defaults to `"global"`): how the zeros are spread over the
+            layers. One threshold for all weights together (the official default); the same sparsity in each, rounded
+            in each; by the layers' shapes (Erdős-Rényi kernel, see `erk_zeros`); or one threshold for the LAMP scores
+            of all weights (see `lamp_scores`), which sorts each layer and so takes several times as long. In any scope
+            a layer loses its smallest magnitudes.
     """
 
     sparsity: float
@@ -41,44 +45,68 @@ class TopK(Compressor):
             )
         if self.scope not in get_args(Scope):
             raise ValueError(
-                f"topk: scope is {self.scope!r}; allowed are 'global' and 'layer'. Type e.g. topk:0.7:layer."
+                f"topk: scope is {self.scope!r}; allowed are 'global', 'layer', 'erk' and 'lamp'. "
+                "Type e.g. topk:0.7:layer."
             )
 
     @property
     def spec(self) -> str:
-        return f"topk:{float(self.sparsity)!r}".removesuffix(".0") + (":layer" if self.scope == "layer" else "")
+        return f"topk:{float(self.sparsity)!r}".removesuffix(".0") + (
+            "" if self.scope == "global" else f":{self.scope}"
+        )
 
     def apply_(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         refuse_nan(weights)
         if self.scope == "global":
-            return self._prune_together(weights)
+            return prune_smallest_(weights, pruned_count(self.sparsity, _total(weights)))
         masks: dict[str, Tensor] = {}
-        for name, weight in weights.items():
-            masks |= self._prune_together({name: weight})
+        for name, zeros in self._zeros(weights).items():
+            masks |= prune_smallest_({name: weights[name]}, zeros)
         return masks
 
-    def _prune_together(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Prunes under one threshold; returns the masks."""
-        zeros = pruned_count(self.sparsity, sum(weight.numel() for weight in weights.values()))
-        if zeros == 0:
-            return {}
-        dtype = reduce(torch.promote_types, (weight.dtype for weight in weights.values()))
-        width = torch.finfo(dtype).bits
-        parts = [part for weight in weights.values() for part in blocks(weight.detach())]
-        threshold, below, equal = smallest_bits(lambda: (_bits(part, dtype) for (part,) in parts), width, zeros)
-        ties_to_keep = equal - (zeros - below)
-        masks = {}
-        for name, weight in weights.items():
-            masks[name] = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
-            for part, keep in blocks(weight.detach(), masks[name]):
-                bits = _bits(part, dtype)
-                torch.gt(bits, threshold, out=keep)
-                if ties_to_keep:
-                    kept = (bits == threshold).flatten().nonzero().flatten()[:ties_to_keep]
-                    keep.view(-1)[kept] = True
-                    ties_to_keep -= len(kept)
-            prune_(weight, masks[name])
-        return masks
+    def _zeros(self, weights: Mapping[str, Tensor]) -> dict[str, int]:
+        """How many weights go, name -> count."""
+        if self.scope == "layer":
+            return {name: pruned_count(self.sparsity, weight.numel()) for name, weight in weights.items()}
+        count = pruned_count(self.sparsity, _total(weights))
+        if self.scope == "erk":
+            return erk_zeros(weights, count)
+        if not count:
+            return dict.fromkeys(weights, 0)
+        scores = {name: lamp_scores(weight) for name, weight in weights.items()}
+        masks = prune_smallest_(scores, count)
+        return {name: mask.numel() - int(mask.count_nonzero()) for name, mask in masks.items()}
+
+
+def prune_smallest_(weights: Mapping[str, Tensor], zeros: int) -> dict[str, Tensor]:
+    """Sets the `zeros` smallest magnitudes of all `weights` together to zero, in place; returns name -> mask.
+
+    A mask is True where a value is kept. Of equal magnitudes the lower index is kept; the index runs over the
+    collection in its order. No NaN may be among them. Nothing to prune gives no masks.
+    """
+    if zeros == 0:
+        return {}
+    dtype = reduce(torch.promote_types, (weight.dtype for weight in weights.values()))
+    width = torch.finfo(dtype).bits
+    parts = [part for weight in weights.values() for part in blocks(weight.detach())]
+    threshold, below, equal = smallest_bits(lambda: (_bits(part, dtype) for (part,) in parts), width, zeros)
+    ties_to_keep = equal - (zeros - below)
+    masks = {}
+    for name, weight in weights.items():
+        masks[name] = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
+        for part, keep in blocks(weight.detach(), masks[name]):
+            bits = _bits(part, dtype)
+            torch.gt(bits, threshold, out=keep)
+            if ties_to_keep:
+                kept = (bits == threshold).flatten().nonzero().flatten()[:ties_to_keep]
+                keep.view(-1)[kept] = True
+                ties_to_keep -= len(kept)
+        prune_(weight, masks[name])
+    return masks
+
+
+def _total(weights: Mapping[str, Tensor]) -> int:
+    return sum(weight.numel() for weight in weights.values())
 
 
 def pruned_count(sparsity: float, numel: int) -> int:
