@@ -19,6 +19,7 @@ ALLOWED = {
     "rng": {"torch", "cram_hf.compressors"},
     "core": {"torch", "cram_hf.compressors", "cram_hf.rng"},
     "keep": {"torch", "transformers", "cram_hf.compressors"},
+    "oneshot": {"torch", "transformers", "tqdm", "cram_hf.compressors", "cram_hf.tasks"},
     "monitor": {"torch", "accelerate", "cram_hf.compressors", "cram_hf.core"},
     "support": {"torch", "transformers"},
     "arguments": {"torch", "transformers", "cram_hf.compressors", "cram_hf.core"},

@@ -1,0 +1,122 @@
+"""The command `cram-hf`: what happens to a model after training, one module a subcommand.
+
+Such a module has a `NAME`, the word that is typed, and three functions:
+
+- `add(parser)` describes it: flags, `parser.description` and an example in `parser.epilog`;
+- `run(args)` does it and returns the result in plain JSON types. `"ok": False` in it means that the answer is no;
+- `text(result)` returns the result as a person reads it, without a final newline.
+
+The flag `--json` is added to each. stdout is for the result alone; logs and progress bars go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import logging
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Any, NoReturn
+
+from . import pack, prune, size, unpack
+
+COMMANDS = (pack, prune, size, unpack)
+DONE, ANSWER_IS_NO, USER_MISTAKE, STOPPED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises `ValueError` where argparse would exit, and suggests the flag that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog}: {message}. See {self.prog} --help.")
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Returns the parsed words. Raises `ValueError` for what is no flag, before anything else is looked at."""
+        flags = self._option_string_actions
+        typed = [word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2]
+        unknown = [f"unknown flag {flag}{_meant(flag, flags)}" for flag in typed if flag not in flags]
+        if unknown:
+            self.error("; ".join(unknown))
+        return self.parse_args(words)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand and returns the exit code.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): the words after `cram-hf`; those of the process if not given.
+
+    Returns:
+        0: done. 1: done, but the answer is no. 2: a user's mistake, told in one message on stderr; with
+        `CRAM_HF_TRACEBACK=1` in the environment the traceback comes first. 130: stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except (ValueError, OSError, NotImplementedError, ImportError) as error:
+        if os.environ.get("CRAM_HF_TRACEBACK"):
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        sys.stderr.write("error: stopped by Ctrl-C\n")
+        return STOPPED
+
+
+def _run(words: list[str]) -> int:
+    name = words[0] if words else "--help"
+    commands = {command.NAME: command for command in COMMANDS}
+    if name in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return DONE
+    if name == "--version":
+        sys.stdout.write(f"cram-hf {metadata.version('cram-hf')}\n")
+        return DONE
+    if name not in commands:
+        raise ValueError(f"cram-hf: unknown command {name}{_meant(name, commands)}; there are {', '.join(commands)}.")
+    command = commands[name]
+    try:
+        args = _parser(command).parse(words[1:])
+    except SystemExit:  # after --help
+        return DONE
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    result = command.run(args)
+    sys.stdout.write((json.dumps(result, indent=1) if args.json else command.text(result)) + "\n")
+    return ANSWER_IS_NO if result.get("ok") is False else DONE
+
+
+def _parser(command: Any) -> Parser:
+    """The parser of one command; texts are wrapped, the example is not."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=f"cram-hf {command.NAME}", formatter_class=formatter, allow_abbrev=False)
+    command.add(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.description = textwrap.fill(parser.description or "", 100)
+    return parser
+
+
+def _overview() -> str:
+    """The help text that lists the commands, each with the first sentence of its description."""
+    names = [command.NAME for command in COMMANDS]
+    sentences = [" ".join((_parser(command).description or "").split()).partition(". ")[0] for command in COMMANDS]
+    lines = [
+        textwrap.fill(sentence.rstrip("."), 100, initial_indent=f"  {name:12}", subsequent_indent=" " * 14)
+        for name, sentence in zip(names, sentences, strict=True)
+    ]
+    return "\n".join(
+        [
+            "usage: cram-hf COMMAND ...\n\nWhat can be done with a model after training.\n",
+            *lines,
+            "\ncram-hf COMMAND --help explains one and shows an example; --json prints its result as JSON.\n",
+        ]
+    )
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

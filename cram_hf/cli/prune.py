@@ -1,0 +1,201 @@
+"""`cram-hf prune`: prunes a trained model once, with data or without, and writes it as an ordinary checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..compressors import NM, Chain, Compressor, TopK, parse_compressor
+from ..export import appearing, check_free, export
+from ..oneshot import Method, batches, output_moments, permute_channels_, prune_with_data_, read_calibration, repair_
+from ..oneshot import sample as draw_texts
+from ..provenance import command_line, environment
+from ..results import write_whole
+from ..table import percent
+from .models import add_model, add_weights, load_checkpoint, weights_of
+
+NAME = "prune"
+RECORD = "pruning.json"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describes the command."""
+    parser.description = (
+        "Prune a trained model in one shot and write the result as a folder for from_pretrained. --to says how many "
+        "weights go and how they are spread over the layers, --method which ones. With a file of texts (--data; "
+        "labels are not read) Wanda and SparseGPT choose by what the layers are given, and --refit and --repair mend "
+        "what is left."
+    )
+    parser.epilog = "example: cram-hf prune runs/squad --to topk:0.8 --out squad-80 --data train.json --repair"
+    add_model(parser)
+    parser.add_argument("--to", required=True, metavar="SPEC", help="e.g. topk:0.8, topk:0.8:erk, nm:2:4+quantize:8")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="new or empty folder")
+    parser.add_argument(
+        "--method",
+        choices=get_args(Method),
+        default="magnitude",
+        help="what chooses the weights (default: %(default)s)",
+    )
+    parser.add_argument("--permute", action="store_true", help="first reorder hidden channels so that N:M keeps more")
+    parser.add_argument("--refit", action="store_true", help="fit what is kept in each layer by least squares")
+    parser.add_argument(
+        "--repair", action="store_true", help="at the end give each channel its mean and variance back"
+    )
+    parser.add_argument("--data", metavar="FILE", help="texts: .txt, or .json, .jsonl, .csv, .tsv, .parquet of a task")
+    parser.add_argument("--text_columns", nargs="+", default=[], metavar="COLUMN", help="one or two columns of --data")
+    parser.add_argument("--samples", type=int, default=256, help="texts drawn from --data (default: %(default)s)")
+    parser.add_argument("--max_length", type=int, default=256, help="tokens of a text (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="of the drawing (default: %(default)s)")
+    add_weights(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Writes the pruned model, whole or not at all, and returns what was done and how sparse it is.
+
+    The folder also gets `pruning.json`, which is what is returned, with the command, versions and machine.
+
+    Raises:
+        FileExistsError: `--out` exists and is not an empty folder.
+        ValueError: the flags contradict each other, or the model, the spec or the data do not fit.
+    """
+    compressor = parse_compressor(args.to)
+    _check(args, compressor)
+    check_free(args.out)
+    began = time.perf_counter()
+    model, tokenizer = load_checkpoint(args.model, args.trust_remote_code)
+    weights = weights_of(model, args)
+    compressor.check(weights)
+    texts = _texts(args, model, tokenizer) if args.data else []
+    details = prune_(model, weights, compressor, texts, args)
+    with appearing(Path(args.out)) as folder:
+        sparsity = export(model, tokenizer, TopK(0), folder, weights=weights).sparsity
+        result = {
+            "model": args.model,
+            "out": args.out,
+            "spec": compressor.spec,
+            "method": args.method,
+            **{name: getattr(args, name) for name in ("permute", "refit", "repair", "data", "seed")},
+            "texts": sum(len(batch["input_ids"]) for batch in texts),
+            "tokens": sum(int(batch["attention_mask"].sum()) for batch in texts),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "compressible_parameters": sum(w.numel() for w in weights.values()),
+            "sparsity": sparsity.compressible,
+            "model_sparsity": sparsity.model,
+            "layers": sparsity.layers,
+            **details,
+            "seconds": round(time.perf_counter() - began, 1),
+            "command": command_line(sys.argv),
+            **environment(threads=torch.get_num_threads(), gpu=_gpu(model)),
+        }
+        write_whole(folder / RECORD, (json.dumps(result, indent=1) + "\n").encode())
+    return result
+
+
+def text(result: dict[str, Any]) -> str:
+    """Returns a few lines: the sparsity, how it was reached, and what it does not do."""
+    steps = [result["method"], *(name for name in ("permute", "refit", "repair") if result[name])]
+    used = f", {result['texts']} texts ({result['tokens']:,} tokens)" if result["texts"] else ""
+    lines = [
+        f"{result['out']}: {percent(result['sparsity'])} of {result['compressible_parameters']:,} compressible "
+        f"weights are zero, {percent(result['model_sparsity'])} of the whole model.",
+        f"{result['spec']} by {', '.join(steps)}{used}; {result['seconds']} s.",
+    ]
+    if result["errors"]:
+        worst = max(result["errors"], key=result["errors"].__getitem__)
+        mean = sum(result["errors"].values()) / len(result["errors"])
+        lines.append(
+            f"Squared error of the layers' outputs, relative to the outputs: mean {mean:.3g}, most "
+            f"{result['errors'][worst]:.3g} in {worst}."
+        )
+    if result["gains"]:
+        before, after = (sum(gain[i] for gain in result["gains"].values()) for i in (0, 1))
+        lines.append(f"Reordering keeps {after / before - 1:.2%} more magnitude in {len(result['gains'])} layers.")
+    lines.append(
+        f"The file is no smaller and the model no faster by that: zeros are stored and multiplied like other numbers. "
+        f"cram-hf pack {result['out']} --out FOLDER makes a small file."
+    )
+    return "\n".join(lines)
+
+
+def prune_(
+    model: nn.Module,
+    weights: dict[str, nn.Parameter],
+    compressor: Compressor,
+    texts: Sequence[dict[str, Tensor]],
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """Does what the flags `--permute`, `--method`, `--refit` and `--repair` ask, in this order; `model` is mutated.
+
+    Returns:
+        `errors`: each layer's relative output error, where it is known. `gains`: the magnitude that N:M keeps before
+        and after reordering, for each layer whose inputs were reordered.
+    """
+    errors: dict[str, float] = {}
+    gains: dict[str, list[float]] = {}
+    if args.permute:
+        found = permute_channels_(model, weights, _pattern(compressor))
+        gains = {name: [gain.before, gain.after] for name, gain in found.items()}
+    dense = output_moments(model, weights, texts) if args.repair else {}
+    if args.method == "magnitude" and not args.refit:
+        compressor.apply_(weights)
+    else:
+        errors = prune_with_data_(model, weights, compressor, texts, method=args.method, refit=args.refit)
+    if args.repair:
+        repair_(model, weights, texts, dense)
+    return {"errors": errors, "gains": gains}
+
+
+def _pattern(compressor: Compressor) -> NM:
+    """The N:M pattern that a spec starts with."""
+    first = compressor.members[0] if isinstance(compressor, Chain) else compressor
+    if not isinstance(first, NM):
+        raise ValueError(f"--permute serves N:M patterns; --to {compressor.spec} has none. Type e.g. --to nm:2:4.")
+    return first
+
+
+def _check(args: argparse.Namespace, compressor: Compressor) -> None:
+    """Raises `ValueError` with all problems of the flags."""
+    problems = []
+    wanting = [f"--method {args.method}"] if args.method != "magnitude" else []
+    wanting += [f"--{name}" for name in ("refit", "repair") if getattr(args, name)]
+    if wanting and not args.data:
+        problems.append(f"{', '.join(wanting)}: needs texts, without labels. Add --data FILE, e.g. the training file.")
+    if args.data and not wanting:
+        problems.append("--data: nothing here uses it. Add --repair, --refit or --method sparsegpt, or leave it out.")
+    if len(args.text_columns) > 2:
+        problems.append(f"--text_columns: {len(args.text_columns)} were given; a text has one column or two.")
+    problems += [
+        f"--{name} {getattr(args, name)}: a whole number from 1 on."
+        for name in ("samples", "max_length")
+        if getattr(args, name) < 1
+    ]
+    if args.permute:
+        try:
+            _pattern(compressor)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _texts(
+    args: argparse.Namespace, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
+) -> list[dict[str, Tensor]]:
+    if tokenizer is None:
+        raise ValueError(f"{args.model} has no tokenizer, so --data cannot be read for it. Save one beside the model.")
+    texts = draw_texts(read_calibration(args.data, args.text_columns), args.samples, args.seed)
+    return batches(texts, tokenizer, max_length=args.max_length)
+
+
+def _gpu(model: nn.Module) -> str | None:
+    device = next(model.parameters()).device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None

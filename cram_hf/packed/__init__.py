@@ -1,0 +1,18 @@
+"""Packed models: one safetensors file with a bit mask for each sparse matrix and its kept values (docs/packed.md)."""
+
+from .dense import dense_pieces, dense_size
+from .layout import PackedError
+from .read import load_packed, load_packed_model
+from .write import FILE_NAME, Precision, packed_size, save_packed
+
+__all__ = [
+    "FILE_NAME",
+    "PackedError",
+    "Precision",
+    "dense_pieces",
+    "dense_size",
+    "load_packed",
+    "load_packed_model",
+    "packed_size",
+    "save_packed",
+]
