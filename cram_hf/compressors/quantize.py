@@ -42,7 +42,7 @@ class Quantize(Compressor):
                 "Look for a diverged training run."
             )
         for weight in weights.values():
-            rows = weight.detach() if weight.dim() > 1 else weight.detach().unsqueeze(0)
+            rows = weight.detach() if weight.dim() > 1 else weight.detach().view(1, -1)
             for (part,) in blocks(rows) if rows.numel() else ():
                 part.copy_(self._rounded(part)).add_(0.0)  # integers have no -0: makes it +0
         return {}
