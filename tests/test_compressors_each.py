@@ -196,6 +196,10 @@ class TestNM:
 
 
 class TestQuantize:
+    def test_a_single_number_and_a_vector_are_one_row(self):
+        assert Quantize(3)({"w": torch.tensor(0.3)})["w"] == torch.tensor(0.3)
+        assert Quantize(3)({"w": torch.tensor([3.0, 1.4])})["w"].tolist() == [3.0, 1.0]
+
     @pytest.mark.parametrize(
         ("bits", "row", "expected"),
         [
