@@ -7,6 +7,8 @@ import math
 import numbers
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,11 +133,18 @@ def _fields(document: dict[str, Any]) -> dict[str, Any]:
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Replaces `path` by `content` in one step: a reader sees the old file or the new one, never half of one."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a new name beside `path`; what is written there takes its place after the block, or goes on an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
+        yield temporary
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from conftest import tiny_config
 from squad_fixtures import tiny_tokenizer
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
+from transformers import BertForMaskedLM, PreTrainedTokenizerBase
 
 from cram_hf import CrAMArguments
 from cram_hf.tasks.base import TaskData
@@ -62,15 +63,6 @@ def prepare(
 def tiny_model(vocabulary: int) -> BertForMaskedLM:
     """The same weights every time, dropout off, logits of some size."""
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.5,
-    )
+    config = tiny_config()
+    config.vocab_size, config.max_position_embeddings, config.initializer_range = vocabulary, 64, 0.5
     return BertForMaskedLM(config)

@@ -20,7 +20,7 @@ ALLOWED = {
     "core": {"torch", "cram_hf.compressors", "cram_hf.rng"},
     "keep": {"torch", "transformers", "cram_hf.compressors"},
     "oneshot": {"torch", "transformers", "tqdm", "cram_hf.compressors", "cram_hf.tasks"},
-    "packed": {"numpy", "torch", "cram_hf.compressors", "cram_hf.weights"},
+    "packed": {"numpy", "torch", "cram_hf.compressors", "cram_hf.results", "cram_hf.weights"},
     "monitor": {"torch", "accelerate", "cram_hf.compressors", "cram_hf.core"},
     "support": {"torch", "transformers"},
     "arguments": {"torch", "transformers", "cram_hf.compressors", "cram_hf.core"},

@@ -149,4 +149,4 @@ def test_the_module_itself_needs_neither(monkeypatch: pytest.MonkeyPatch) -> Non
         return usual(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    importlib.reload(module)
+    assert importlib.reload(module) is module

@@ -51,7 +51,7 @@ def literal(model: nn.Module, batches: list[dict[str, Tensor]], prune) -> nn.Mod
     return model
 
 
-def close(a: nn.Module, b: nn.Module) -> None:
+def assert_close(a: nn.Module, b: nn.Module) -> None:
     for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
@@ -65,7 +65,7 @@ class TestPruneWithData:
         errors = prune_with_data_(
             qa_model, compressible_weights(qa_model), TopK(0.5, "layer"), batches, method="wanda"
         )
-        close(qa_model, expected)
+        assert_close(qa_model, expected)
         assert errors == {}
 
     @pytest.mark.parametrize("spec", ["topk:0.5:layer", "nm:2:4"])
@@ -79,7 +79,7 @@ class TestPruneWithData:
         before = {name: w.detach().clone().double() for name, w in weights.items()}
         inputs = gathered(qa_model.eval(), batches)
         errors = prune_with_data_(qa_model, weights, parse_compressor(spec), batches, method="sparsegpt")
-        close(qa_model, expected)
+        assert_close(qa_model, expected)
         name = "bert.encoder.layer.0.output.dense.weight"
         x = inputs[name].double()
         change = x @ (weights[name].detach().double() - before[name]).T
@@ -98,7 +98,7 @@ class TestPruneWithData:
 
         expected = literal(qa_model, batches, fit)
         prune_with_data_(qa_model, compressible_weights(qa_model), TopK(0.6), batches, method="magnitude", refit=True)
-        close(qa_model, expected)
+        assert_close(qa_model, expected)
 
     @pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
     @pytest.mark.parametrize("refitted", [False, True])
@@ -116,7 +116,7 @@ class TestPruneWithData:
         plain, padded = make_batches(), with_padding(make_batches(), more=5)
         prune_with_data_(qa_model, compressible_weights(qa_model), TopK(0.5), plain, method="sparsegpt", refit=True)
         prune_with_data_(other, compressible_weights(other), TopK(0.5), padded, method="sparsegpt", refit=True)
-        close(qa_model, other)
+        assert_close(qa_model, other)
 
     def test_sums_are_full_precision_under_autocast_too(self, qa_model):
         found = []
@@ -194,7 +194,7 @@ class TestPruneWithData:
 
 
 class TestWhatIsRefused:
-    def refused(self, model, weights, sentence, method="wanda", batches=None):
+    def assert_refused(self, model, weights, sentence, method="wanda", batches=None):
         before = {name: value.clone() for name, value in model.state_dict().items()}
         with pytest.raises(ValueError, match=sentence):
             prune_with_data_(model, weights, TopK(0.5), make_batches() if batches is None else batches, method=method)
@@ -203,12 +203,12 @@ class TestWhatIsRefused:
     def test_weights_outside_the_blocks(self, make_model):
         model = make_model("sequence_classification")
         weights = compressible_weights(model, include=["pooler", "query"])
-        self.refused(model, weights, r"bert\.pooler\.dense\.weight: outside the model's repeated blocks")
+        self.assert_refused(model, weights, r"bert\.pooler\.dense\.weight: outside the model's repeated blocks")
 
     def test_shared_blocks(self):
         torch.manual_seed(0)
         model = AlbertForSequenceClassification(AlbertConfig(**SIZES, embedding_size=8))
-        self.refused(model, compressible_weights(model), "is called 2 times in a forward pass")
+        self.assert_refused(model, compressible_weights(model), "is called 2 times in a forward pass")
 
     def test_two_stacks(self):
         torch.manual_seed(0)
@@ -216,7 +216,7 @@ class TestWhatIsRefused:
             T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0)
         )
         sentence = r"The blocks lie in 2 lists, decoder\.block, encoder\.block"
-        self.refused(model, compressible_weights(model), sentence)
+        self.assert_refused(model, compressible_weights(model), sentence)
 
     def test_layers_that_are_not_linear(self):
         class Net(nn.Module):
@@ -228,7 +228,9 @@ class TestWhatIsRefused:
                 return self.blocks[0](input_ids)
 
         model = Net()
-        self.refused(model, compressible_weights(model), r"blocks\.0\.weight \(Conv1d\): .* takes nn\.Linear layers")
+        self.assert_refused(
+            model, compressible_weights(model), r"blocks\.0\.weight \(Conv1d\): .* takes nn\.Linear layers"
+        )
 
     def test_tables_of_positions_which_no_token_owns(self):
         torch.manual_seed(0)
@@ -236,19 +238,19 @@ class TestWhatIsRefused:
             DebertaV2Config(**SIZES, relative_attention=True, pos_att_type=["p2c", "c2p"])
         )
         sentence = r"pos_key_proj\.weight has values of shape \(1, 80, 16\), which do not fit \(4, 10\) tokens"
-        self.refused(model, compressible_weights(model), sentence)
+        self.assert_refused(model, compressible_weights(model), sentence)
 
     def test_layers_that_are_not_used(self):
         torch.manual_seed(0)
         config = tiny_config()
         config.is_decoder = config.add_cross_attention = True
         model = BertLMHeadModel(config)
-        self.refused(
+        self.assert_refused(
             model, compressible_weights(model), r"crossattention\.self\.query\.weight, .*: not used in a forw"
         )
 
     def test_no_batches(self, qa_model):
-        self.refused(qa_model, compressible_weights(qa_model), "no text to calibrate on", batches=[])
+        self.assert_refused(qa_model, compressible_weights(qa_model), "no text to calibrate on", batches=[])
 
     def test_nan(self, qa_model):
         weights = compressible_weights(qa_model)

@@ -12,6 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ..compressors.base import BITS
+from ..results import replacing
 from ..weights import compressible_weights
 from .dense import WIDEST
 from .encode import Array, encode, encode_int8, narrowed, state_of, untied
@@ -57,14 +58,8 @@ def save_packed(
     if not overwrite and target.exists():
         raise FileExistsError(f"{path} exists: choose another name, or give overwrite=True")
     form = _form(model, dtype, compressible)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with replacing(target) as temporary:
         form.write(temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     return form.size
 
 

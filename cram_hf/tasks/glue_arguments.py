@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from cram_hf.tasks.files import count_problems, extension_problems
 from cram_hf.tasks.glue_readers import EXTENSIONS
 from cram_hf.tasks.glue_tasks import GLUE_TASKS, HUB
 
@@ -87,11 +87,7 @@ class GlueArguments:
         """Returns a sentence for every number out of range."""
         samples = [f"max_{part}_samples" for part in ("train", "eval", "predict")]
         values = {name: getattr(self, name) for name in ["max_seq_length", *samples, "interim_eval_samples"]}
-        return [
-            f"--{name} {value}: must be at least 1"
-            for name, value in values.items()
-            if value is not None and value < 1
-        ]
+        return count_problems(values)
 
     def _task_problems(self) -> list[str]:
         """Returns a sentence if the task is unknown, or missing where it is needed."""
@@ -107,11 +103,7 @@ class GlueArguments:
         """Returns a sentence for every contradiction about where the rows come from."""
         names = ("train_file", "validation_file", "test_file")
         files = {name: path for name in names if (path := getattr(self, name)) is not None}
-        problems = [
-            f"--{name} {path}: unknown extension; must be one of {', '.join(EXTENSIONS)}"
-            for name, path in files.items()
-            if Path(path).suffix.lower() not in EXTENSIONS
-        ]
+        problems = extension_problems(files, EXTENSIONS)
         flags = ("glue_dir", "dataset_name") if self.glue_dir or self.dataset_name else ("task_name",)
         given = [f"--{flag} {value}" for flag in flags if (value := getattr(self, flag)) is not None]
         given += [f"--{name} {path}" for name, path in list(files.items())[:1]]

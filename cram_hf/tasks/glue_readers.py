@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from cram_hf.tasks.glue_tables import Table, no_such_file, not_utf8, read_csv, read_tsv, refuse
+from cram_hf.tasks.files import holds_lines, json_lines, no_such_file, not_json, not_parquet
+from cram_hf.tasks.glue_tables import Table, not_utf8, read_csv, read_tsv, refuse
 from cram_hf.tasks.squad_records import json_type
 
 EXTENSIONS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -30,7 +31,7 @@ def read_table(path: str | Path) -> Table:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(no_such_file(path))
+        raise no_such_file(path, EXTENSIONS)
     readers = {
         ".csv": read_csv,
         ".tsv": read_tsv,
@@ -59,12 +60,9 @@ def _read_json(path: Path) -> Table:
     try:
         content = json.loads(_text(path))
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and error.lineno > 1:
+        if holds_lines(error):
             return _read_json_lines(path)
-        raise ValueError(
-            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
-            "the file may be cut off or edited by hand"
-        ) from error
+        raise not_json(path, error) from error
     records = content.get("data", [content]) if isinstance(content, dict) else content
     if not isinstance(records, list):
         raise ValueError(f'{path}: holds {json_type(records)}, but must hold a list of records or {{"data": [...]}}')
@@ -72,20 +70,9 @@ def _read_json(path: Path) -> Table:
 
 
 def _read_json_lines(path: Path) -> Table:
-    """Reads one record a line; blank lines are skipped but counted."""
-    records, numbers = [], []
-    # Only "\n" ends a record: str.splitlines would also cut at the Unicode separators that JSON strings may hold.
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if line.strip():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path}: line {number}: not valid JSON: {error.msg} at column {error.colno}; "
-                    "JSON lines hold one whole record a line"
-                ) from error
-            numbers.append(number)
-    return _records(path, records, numbers, "line")
+    """Reads one record a line."""
+    found = list(json_lines(path, _text(path).split("\n")))
+    return _records(path, [record for _, record in found], [number for number, _ in found], "line")
 
 
 def _records(path: Path, records: list[Any], numbers: Sequence[int], word: str) -> Table:
@@ -106,7 +93,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}") from error
+        raise not_parquet(path, error) from error
     if not table.num_rows:
         raise ValueError(f"{path}: there is no row; the file must hold at least one")
     return Table(str(path), table.to_pydict(), range(1, table.num_rows + 1), "row")

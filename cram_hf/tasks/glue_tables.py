@@ -63,15 +63,6 @@ def refuse(source: str, problems: Sequence[str]) -> None:
         raise ValueError(f"{source}: {len(problems)} rows are wrong\n  " + "\n  ".join(problems[:_SHOWN]) + more)
 
 
-def no_such_file(path: Path) -> str:
-    """Returns the message for a path that is no file, with a near name of its folder."""
-    if path.is_dir():
-        return f"{path}: is a folder; give a file"
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"{path}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else "; check the path")
-
-
 def read_tsv(path: Path, header: Sequence[str] = (), only: Sequence[str] = (), skip_broken: bool = False) -> Table:
     """
     Returns the rows of a tab-separated file without quoting.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from cram_hf.tasks.files import count_problems, source_problems
 from cram_hf.tasks.mlm_text import EXTENSIONS
 
 
@@ -81,11 +81,7 @@ class MlmArguments:
         counts = ["max_seq_length", "preprocessing_num_workers", "max_train_samples", "max_eval_samples"]
         counts += ["shuffle_buffer_size", "vocab_size"]
         values = {name: getattr(self, name) for name in counts}
-        problems = [
-            f"--{name} {value}: must be at least 1"
-            for name, value in values.items()
-            if value is not None and value < 1
-        ]
+        problems = count_problems(values)
         if not 0 < self.mlm_probability < 1:
             problems.append(f"--mlm_probability {self.mlm_probability}: must be between 0 and 1; 0.15 is usual")
         if not 0 < self.validation_split_percentage < 100:
@@ -99,20 +95,7 @@ class MlmArguments:
         """Returns a sentence for every contradiction about where the text comes from."""
         files = {"train_file": self.train_file, "validation_file": self.validation_file}
         given = {name: path for name, path in files.items() if path is not None}
-        problems = [
-            f"--{name} {path}: unknown extension; must be one of {', '.join(EXTENSIONS)}"
-            for name, path in given.items()
-            if Path(path).suffix.lower() not in EXTENSIONS
-        ]
-        if self.dataset_name and given:
-            name, path = next(iter(given.items()))
-            problems.append(
-                f"--dataset_name {self.dataset_name} and --{name} {path} are both given; "
-                "take the text either from the Hub or from files"
-            )
-        if self.dataset_config_name and not self.dataset_name:
-            problems.append(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
-        return problems
+        return source_problems(given, EXTENSIONS, self.dataset_name, self.dataset_config_name, "text")
 
     def _contradictions(self) -> list[str]:
         """Returns a sentence for every flag that another one makes meaningless or impossible."""

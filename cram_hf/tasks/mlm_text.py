@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
+
+from cram_hf.tasks.files import holds_lines, json_lines, no_such_file, not_json, not_parquet
 
 EXTENSIONS = (".txt", ".json", ".jsonl", ".csv", ".parquet")
 
@@ -32,7 +33,7 @@ def read_texts(path: str | Path) -> Iterator[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(_no_such_file(path))
+        raise no_such_file(path, EXTENSIONS)
     if path.suffix.lower() == ".txt":
         texts: Iterator[str] = (line.rstrip("\r\n") for _, line in _lines(path))
     else:
@@ -53,15 +54,6 @@ def no_column(source: str, where: str, columns: list[str]) -> str:
         f"{source}:{where} no column 'text'; it has {', '.join(columns) or 'none'}. "
         "Name the column with the text 'text', or write the text to a .txt file"
     )
-
-
-def _no_such_file(path: Path) -> str:
-    """Returns the message for a path that is no file, with near names of its folder."""
-    if path.is_dir():
-        return f"{path}: is a folder; give one file of {', '.join(EXTENSIONS)}"
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"{path}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else "; check the path")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -105,13 +97,10 @@ def _json(path: Path) -> Iterator[Located]:
     try:
         records = json.loads(content)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and error.lineno > 1:
+        if holds_lines(error):
             yield from _json_lines(path)
             return
-        raise ValueError(
-            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
-            "the file may be cut off or edited by hand"
-        ) from error
+        raise not_json(path, error) from error
     if isinstance(records, dict):
         records = records["data"] if isinstance(records.get("data"), list) else [records]
     if not isinstance(records, list):
@@ -120,17 +109,9 @@ def _json(path: Path) -> Iterator[Located]:
 
 
 def _json_lines(path: Path) -> Iterator[Located]:
-    """Yields one record a line; blank lines are skipped but counted."""
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            yield f"line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}: line {number}: not valid JSON: {error.msg} at column {error.colno}; "
-                "JSON lines hold one whole record a line"
-            ) from error
+    """Yields one record a line."""
+    records = json_lines(path, (line for _, line in _lines(path)))
+    yield from ((f"line {number}", record) for number, record in records)
 
 
 def _csv(path: Path) -> Iterator[Located]:
@@ -162,4 +143,4 @@ def _parquet(path: Path) -> Iterator[Located]:
         for number, text in enumerate((text for column in batches for text in column.to_pylist()), 1):
             yield f"row {number}", {"text": text}
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}") from error
+        raise not_parquet(path, error) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from cram_hf.tasks.files import count_problems, source_problems
 from cram_hf.tasks.squad_files import EXTENSIONS
 
 
@@ -83,11 +83,7 @@ class SquadArguments:
         counts = ["max_seq_length", "n_best_size", "max_answer_length", "preprocessing_num_workers"]
         counts += ["max_train_samples", "max_eval_samples", "max_predict_samples", "interim_eval_samples"]
         values = {name: getattr(self, name) for name in counts}
-        problems = [
-            f"--{name} {value}: must be at least 1"
-            for name, value in values.items()
-            if value is not None and value < 1
-        ]
+        problems = count_problems(values)
         if self.doc_stride < 0 or self.doc_stride >= self.max_seq_length:
             problems.append(
                 f"--doc_stride {self.doc_stride}: must be at least 0 and less than --max_seq_length "
@@ -99,17 +95,4 @@ class SquadArguments:
         """Returns a sentence for every contradiction about where the questions come from."""
         files = {name: getattr(self, name) for name in ("train_file", "validation_file", "test_file")}
         given = {name: path for name, path in files.items() if path is not None}
-        problems = [
-            f"--{name} {path}: unknown extension; must be one of {', '.join(EXTENSIONS)}"
-            for name, path in given.items()
-            if Path(path).suffix.lower() not in EXTENSIONS
-        ]
-        if self.dataset_name and given:
-            name, path = next(iter(given.items()))
-            problems.append(
-                f"--dataset_name {self.dataset_name} and --{name} {path} are both given; "
-                "take the questions either from the Hub or from files"
-            )
-        if self.dataset_config_name and not self.dataset_name:
-            problems.append(f"--dataset_config_name {self.dataset_config_name} needs --dataset_name")
-        return problems
+        return source_problems(given, EXTENSIONS, self.dataset_name, self.dataset_config_name, "questions")

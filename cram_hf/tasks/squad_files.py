@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 from datasets import Dataset
 
+from cram_hf.tasks.files import holds_lines, json_lines, no_such_file, not_json, not_parquet
 from cram_hf.tasks.squad_records import Located, check_records, json_type
 
 EXTENSIONS = (".json", ".jsonl", ".csv", ".parquet")
@@ -42,20 +42,11 @@ def read_squad(path: str | Path, *, need_answers: bool = True) -> Dataset:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(_no_such_file(path))
+        raise no_such_file(path, EXTENSIONS)
     readers = {".json": _read_json, ".jsonl": _read_json_lines, ".csv": _read_csv, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: unknown extension '{path.suffix}'; name the file {', '.join(EXTENSIONS)}")
     return check_records(path, readers[path.suffix.lower()](path), need_answers)
-
-
-def _no_such_file(path: Path) -> str:
-    """Returns the message for a path that is no file, with near names of its folder."""
-    if path.is_dir():
-        return f"{path}: is a folder; give one file of {', '.join(EXTENSIONS)}"
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"{path}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else "; check the path")
 
 
 def _read_text(path: Path) -> str:
@@ -77,13 +68,10 @@ def _read_json(path: Path) -> Iterator[Located]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and error.lineno > 1:
+        if holds_lines(error):
             yield from _json_lines(path, text)
             return
-        raise ValueError(
-            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
-            "the file may be cut off or edited by hand"
-        ) from error
+        raise not_json(path, error) from error
     rows = _rows(path, content)
     if any(isinstance(row, dict) and "paragraphs" in row for row in rows):
         yield from _nested(path, rows)
@@ -144,18 +132,8 @@ def _read_json_lines(path: Path) -> Iterator[Located]:
 
 
 def _json_lines(path: Path, text: str) -> Iterator[Located]:
-    """Yields one record a line; blank lines are skipped but counted."""
-    # Only "\n" ends a record: str.splitlines would also cut at the Unicode separators that JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            yield f"line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}: line {number}: not valid JSON: {error.msg} at column {error.colno}; "
-                "JSON lines hold one whole record a line"
-            ) from error
+    """Yields one record a line."""
+    yield from ((f"line {number}", record) for number, record in json_lines(path, text.split("\n")))
 
 
 def _read_csv(path: Path) -> Iterator[Located]:
@@ -194,5 +172,5 @@ def _read_parquet(path: Path) -> Iterator[Located]:
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}") from error
+        raise not_parquet(path, error) from error
     yield from ((f"row {number}", row) for number, row in enumerate(table.to_pylist(), 1))
