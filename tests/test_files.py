@@ -46,8 +46,8 @@ def test_every_problem_of_the_flags_is_told():
     assert extension_problems({"train_file": "a.XLS", "test_file": "b.CSV"}, (".csv",)) == [
         "--train_file a.XLS: unknown extension; must be one of .csv"
     ]
-    both = source_problems({"train_file": "a.csv"}, (".csv",), "some/set", None, "rows")
+    both = source_problems({"train_file": "a.csv"}, (".csv",), "a/set", None, "rows")
     assert both == [
-        "--dataset_name some/set and --train_file a.csv are both given; take the rows either from the Hub or from files"
+        "--dataset_name a/set and --train_file a.csv are both given; take the rows either from the Hub or from files"
     ]
     assert source_problems({}, (), None, "plain", "rows") == ["--dataset_config_name plain needs --dataset_name"]
