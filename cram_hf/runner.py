@@ -94,7 +94,7 @@ def _run_seeds(task: Task, parser: Parser, argv: list[str], asked: Flags, baseli
             _check(flags.training, flags.output, argv)
             results = _run_once(task, flags, argv, baseline)
         found += [results] if results else []
-    if not found:
+    if not found or asked.training.process_index > 0:  # the main process writes the summary
         return None
     together = summary(found, command)
     write(together, baseline, folder, None)
@@ -155,6 +155,10 @@ def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) ->
         raise ValueError("Nothing to do: give at least one of --do_train, --do_eval and --do_predict.")
     if not args.do_eval and (output.export or output.baseline or args.eval_compressors):
         raise ValueError("--export, --baseline and --eval_compressors need scores. Add --do_eval, or leave them out.")
+    if output.seeds and args.resume_from_checkpoint:
+        raise ValueError(
+            "--resume_from_checkpoint names one run, --seeds make several: leave it out, and what was cut off goes on."
+        )
     if (folder / "results.json").exists():
         raise ValueError(
             f"{folder} holds the results of a finished run: choose another --output_dir, or move it away."

@@ -80,3 +80,8 @@ def test_seeds_train_each_in_its_folder_and_finished_ones_are_taken_as_they_are(
 def test_one_seed_or_the_same_twice_is_refused(workshop, tmp_path, capsys):  # noqa: F811
     assert run(workshop, tmp_path / "a", "--seeds", "1", "1") == 2
     assert "--seeds 1 1: give two or more different numbers" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_one_run_is_not_where_several_go_on(workshop, tmp_path, capsys):  # noqa: F811
+    assert run(workshop, tmp_path / "a", "--seeds", "1", "2", "--resume_from_checkpoint", "runs/x/checkpoint-2") == 2
+    assert "--resume_from_checkpoint names one run, --seeds make several" in capsys.readouterr().err
