@@ -100,7 +100,14 @@ class CrAMTrainer(Trainer):
     # ---- one update ----
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | int | None]:
-        """Keeps the window of micro-batches of the coming update for its second pass."""
+        """Keeps the window of micro-batches of the coming update for its second pass.
+
+        Resumed from a checkpoint of its last update, in the middle of an epoch, training is over; Trainer would make
+        one update more.
+        """
+        if 0 < self.state.max_steps <= self.state.global_step:
+            self.control.should_training_stop = True
+            return [], None
         self._window, items = super().get_batch_samples(*args, **kwargs)
         self._random_states = []
         return self._window, items

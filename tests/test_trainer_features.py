@@ -204,6 +204,15 @@ class TestResume:
         train(tmp_path / "b", fresh, resume=str(tmp_path / "b" / f"checkpoint-{killed_before}"), **settings)
         assert same(state(fresh), state(uninterrupted))
 
+    @pytest.mark.parametrize("compressors", [MULTI, []])
+    def test_from_the_last_update_of_an_unfinished_epoch_makes_no_further_one(self, tmp_path, make_model, compressors):
+        settings = {"compressors": compressors, "lr_scheduler_type": "constant", "save_strategy": "steps"}
+        finished, again = make_model(), make_model()
+        train(tmp_path, finished, **settings)  # 3 of the 4 updates of an epoch
+        made, _ = train(tmp_path, again, resume=str(tmp_path / "checkpoint-3"), **settings)
+        assert made.state.global_step == 3
+        assert same(state(again), state(finished))
+
     def test_checkpoints_hold_what_the_plain_trainer_saves(self, tmp_path, make_model):
         settings = {"save_strategy": "steps", "save_steps": 1, "max_steps": 1}
         train(tmp_path / "plain", make_model(), **settings)
