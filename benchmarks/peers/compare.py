@@ -69,9 +69,11 @@ class Layers:
 
 
 def masks_row(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, Any]:
-    """How many entries of the masks differ, of how many; and how many weights each keeps."""
+    """How many entries of the masks differ, of how many; how many weights each keeps; whether only ties differ."""
     pairs = [(ours[name] != 0, theirs[name] != 0) for name in ours]
+    kept = [torch.cat([weight.abs().flatten() for weight in side.values()]).sort().values for side in (ours, theirs)]
     return {
+        "ties_only": torch.equal(*kept),
         "weights": sum(a.numel() for a, _ in pairs),
         "differ": sum(int((a != b).count_nonzero()) for a, b in pairs),
         "kept_ours": sum(int(a.count_nonzero()) for a, _ in pairs),
@@ -227,7 +229,8 @@ def text(document: dict[str, Any]) -> str:
         for what, row in found.get("rows", {}).items():
             errors = [f"{row['error_ours']:.5f}", f"{row['error_theirs']:.5f}"] if "error_ours" in row else ["", ""]
             better = f"{row['layers_not_worse']} of {row['layers']}" if "layers" in row else ""
-            share = f"{row['differ']:,} ({row['differ'] / row['weights']:.4%})"
+            ties = ", of equal magnitude" if row["differ"] and row["ties_only"] else ""
+            share = f"{row['differ']:,} ({row['differ'] / row['weights']:.4%}){ties}"
             lines.append([f"{peer} {found['version']}", what, share, *errors, better])
         if "not run" in found:
             lines.append([peer, f"not run: {found['not run']}", "", "", "", ""])
