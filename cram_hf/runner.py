@@ -111,8 +111,11 @@ def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | Non
     tokenizer = task.train_tokenizer(task_args, named) or load_tokenizer(model_args)
     data = task.prepare(task_args, tokenizer, args)
     set_seed(args.seed)  # a new head is the same whatever the data drew
+    model = load_model(task, model_args, data.model_config, tokenizer, longest_row(data))
+    if data.prepare_model:
+        data.prepare_model(model)
     trainer = CrAMTrainer(
-        model=load_model(task, model_args, data.model_config, tokenizer, longest_row(data)),
+        model=model,
         args=args,
         train_dataset=data.train,
         eval_dataset=data.interim.features if data.interim else None,
@@ -163,8 +166,6 @@ def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) ->
         raise ValueError(
             f"{folder} holds the results of a finished run: choose another --output_dir, or move it away."
         )
-    label = next((Path(word).stem for word in argv[:1] if not word.startswith("-")), None)
-    output.label = output.label or label or folder.name
     fresh = args.do_train and args.resume_from_checkpoint is None and not output.seeds
     if fresh and folder.is_dir() and any(folder.iterdir()):
         checkpoint = last_whole_checkpoint(folder)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from datasets import Dataset, IterableDataset
-from transformers import EvalPrediction, PreTrainedTokenizerBase, TrainingArguments
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 Logits = tuple[np.ndarray, ...]
 
@@ -62,6 +62,8 @@ class TaskData:
             What these data ask of the model's configuration, such as `num_labels` and `id2label`.
         preprocess_logits (`Callable`, *optional*):
             Reduces a batch's logits, given them and the labels, to what `compute_metrics` needs.
+        prepare_model (`Callable`, *optional*):
+            Called with the loaded model before training; its parameters stay as they are.
     """
 
     train: Dataset | IterableDataset | None
@@ -75,6 +77,7 @@ class TaskData:
     main_metric: str
     model_config: dict[str, Any] = field(default_factory=dict)
     preprocess_logits: Callable[[Any, Any], Any] | None = None
+    prepare_model: Callable[[PreTrainedModel], Any] | None = None
 
 
 def longest_row(data: TaskData) -> int:

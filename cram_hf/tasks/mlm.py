@@ -10,6 +10,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase, Training
 from cram_hf.tasks.base import TaskData
 from cram_hf.tasks.mlm_arguments import MlmArguments
 from cram_hf.tasks.mlm_features import frame_of
+from cram_hf.tasks.mlm_head import predict_masked_only
 from cram_hf.tasks.mlm_masking import masking_of
 from cram_hf.tasks.mlm_scoring import reduce_logits
 from cram_hf.tasks.mlm_sets import MlmSets
@@ -97,6 +98,7 @@ class MaskedLM:
             main_metric="perplexity",
             model_config=config,
             preprocess_logits=reduce_logits,
+            prepare_model=predict_masked_only,
         )
 
 
