@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
 from .compressors import parse_compressor
 from .core import Perturb
 
 
-@dataclass
+@dataclass(repr=False)  # Trainer's own, which hides the token
 class CrAMArguments(TrainingArguments):
     """The arguments of CrAM (Peste et al., ICLR 2023), on top of those of `transformers.TrainingArguments`.
 
@@ -41,6 +42,8 @@ class CrAMArguments(TrainingArguments):
             takes.
         keep_sparsity (`bool`, *optional*, defaults to `False`): the zeros among the compressible weights of the model
             that the trainer is given stay zeros, with `compressors` and without (sparse transfer).
+        hub_strategy (`str`, *optional*, defaults to `"end"`): with `push_to_hub`, push the model once, at the end.
+            The others are Trainer's own, which also upload its records, such as `training_args.bin` without a token.
 
     Raises:
         ValueError: one message with every problem of these fields.
@@ -97,6 +100,15 @@ class CrAMArguments(TrainingArguments):
         default=False,
         metadata={"help": "Keep the zeros of a pruned checkpoint's compressible weights while it is fine-tuned."},
     )
+
+    hub_strategy: HubStrategy | str = field(
+        default="end",
+        metadata={"help": "When to push: 'end', or during training 'every_save', 'checkpoint', 'all_checkpoints'."},
+    )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what is pickled, into `training_args.bin` for one: all but the access token."""
+        return self.__dict__ | {"hub_token": None}
 
     def __post_init__(self) -> None:
         self.compressors, self.eval_compressors = self.compressors or [], self.eval_compressors or []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def card(
         f"# {title}\n\n{_what(results, model, export_spec)}",
         _results(results, picture),
         text.loading(auto_class, pipeline_tag),
-        text.pruning(auto_class, _example(results), _selection(results), already=export_spec),
+        text.pruning(auto_class, _example(results, export_spec), _selection(results), already=export_spec),
         _training(results),
         text.ENDING,
     ]
@@ -70,7 +71,7 @@ def _metadata(
         base_model_relation="finetune" if base else None,
         datasets=[dataset] if dataset else None,
         library_name="transformers",
-        metrics=shown_metrics(results),
+        metrics=_scores(results),
         pipeline_tag=pipeline_tag,
         tags=_tags(results, export_spec) or None,
         model_name=title if scores else None,
@@ -81,6 +82,24 @@ def _metadata(
 def is_hub_id(name: str) -> bool:
     """Whether `name` can be a model on the Hub, `name` or `owner/name`, and is nothing on this disk."""
     return HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+
+
+def with_metadata(text: str, metadata: Mapping[str, Any]) -> str:
+    """Returns a card with these entries in its metadata: `tags` beside its own, others in the place of its own.
+
+    Raises:
+        ValueError: the card's metadata cannot be read.
+    """
+    try:
+        card = ModelCard(text)
+    except Exception as error:  # of YAML, and of whatever a strange model-index runs into
+        raise ValueError(f"the card's metadata cannot be read: {' '.join(str(error).split())}") from error
+    given = {name: value for name, value in metadata.items() if value}
+    if "tags" in given:
+        given["tags"] = list(dict.fromkeys([*(card.data.get("tags") or []), *given["tags"]]))
+    for name, value in given.items():
+        setattr(card.data, name, value)
+    return str(card) if given else text
 
 
 def public(value: Any) -> Any:
@@ -97,6 +116,11 @@ def public(value: Any) -> Any:
     return ABSOLUTE.sub(lambda found: _last_part(found[0]), value)
 
 
+def public_command(command: str) -> str:
+    """Returns a shell's command with every absolute path cut to the last part."""
+    return shlex.join(public(shlex.split(command)))
+
+
 def _last_part(path: str) -> str:
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
@@ -105,28 +129,39 @@ def _tags(results: Results, export_spec: str | None) -> list[str]:
     method = ["cram"] if results.config.get("compressors") else []
     if export_spec is None:
         return [*method, "prunable"] if method else []
-    words = [word.split(":") for word in export_spec.split("+")]
+    return [*method, *tags_of(export_spec)]
+
+
+def tags_of(spec: str) -> list[str]:
+    """Returns the Hub's tags for what a compression did: `pruned`, `sparse` and the pattern, e.g. `2:4`."""
+    words = [word.split(":") for word in spec.split("+")]
     kinds = {"topk": lambda w: "unstructured", "nm": lambda w: ":".join(w[1:]), "quantize": lambda w: f"{w[1]}-bit"}
     pruned = ["pruned", "sparse"] if any(word[0] != "quantize" for word in words) else []
-    return [*method, *pruned, *(kinds[word[0]](word) for word in words)]
+    return [*pruned, *(kinds[word[0]](word) for word in words)]
+
+
+def _scores(results: Results) -> list[str]:
+    """The metrics as the Hub knows them: a loss is none."""
+    return [name for name in shown_metrics(results) if name != "loss"]
 
 
 def _eval_results(results: Results, export_spec: str | None, dataset: str | None, task: str) -> list[EvalResult]:
     """Returns the dense scores and the main score of each compression, or all scores of the exported row."""
-    source = results.data.get("evaluation", {}).get("source", results.task)
+    source = str(results.data.get("evaluation", {}).get("source", results.task))
+    name = _last_part(source) if re.search(r"\.\w+$", source) else public(source)  # of a file without its folder
     whole = export_spec or DENSE
     rows = [row for row in results.rows if export_spec is None or row.spec == whole]
     return [
         EvalResult(
             task_type=task,
             dataset_type=dataset or "local",
-            dataset_name=dataset or public(source),
+            dataset_name=dataset or name,
             metric_type=metric,
             metric_value=round(value, 4),
             metric_name=f"{metric}, {row.spec}",
         )
         for row in rows
-        for metric in (shown_metrics(results) if row.spec == whole else [results.main_metric])
+        for metric in (_scores(results) if row.spec == whole else [results.main_metric])
         if (value := row.metrics.get(metric)) is not None
     ]
 
@@ -162,9 +197,11 @@ def _results(results: Results, picture: str | None) -> str:
     return "\n\n".join(["## Results", table(results), *shown, counted, text.WORDS])
 
 
-def _example(results: Results) -> str:
-    """Returns a compression to show in code: the first that was scored."""
-    return next((row.spec for row in results.rows if row.spec != DENSE), "topk:0.5")
+def _example(results: Results, already: str | None) -> str:
+    """Returns a compression to show in code: the first that was scored and is sparser than what is there already."""
+    there = results.row(already) if already else None
+    rows = [row for row in results.rows if row.spec != DENSE and (not there or row.sparsity > there.sparsity)]
+    return rows[0].spec if rows else "topk:0.9" if already else "topk:0.5"
 
 
 def _selection(results: Results) -> str:
@@ -175,8 +212,9 @@ def _selection(results: Results) -> str:
 
 def _training(results: Results) -> str:
     machine, training = results.machine, results.training
-    command = shlex.join(public(shlex.split(results.command)))
+    command = public_command(results.command)
     facts = [
+        *_method(results),
         f"Seed: {results.seed}",
         *(f"Data, {part}: {_facts(public(found))}" for part, found in results.data.items()),
         *([f"Training: {_facts(training)}"] if training else []),
@@ -191,6 +229,17 @@ def _training(results: Results) -> str:
         f"## Training\n\n```bash\n{command}\n```\n\n{listed}\n\n"
         f"Arguments that differ from their defaults:\n\n```json\n{settings}\n```"
     )
+
+
+def _method(results: Results) -> list[str]:
+    """Returns a line on what was trained for; nothing for a plain optimizer."""
+    config = results.config
+    if not config.get("compressors"):
+        return []
+    trained = ", ".join(f"`{spec}`" for spec in config["compressors"])
+    kind = "CrAM+ (dense and compressed gradient)" if config.get("plus", True) else "CrAM (compressed gradient)"
+    rho = f", rho {config['rho']}" if "rho" in config else ""
+    return [f"Method: {kind}{rho}, one of {trained} drawn for each update"]
 
 
 def _facts(found: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+PLACE = "path/to/this/model"  # a push writes the name on the Hub here
+
 WITH_CRAM = (
     "with CrAM, the Compression-Aware Minimizer: every update also lowers the loss of the compressed model, so that "
     "the weights can be pruned in one shot later."
@@ -43,10 +45,14 @@ with torch.no_grad():
 start, end = int(output.start_logits.argmax()), int(output.end_logits.argmax())
 answer = tokenizer.decode(inputs["input_ids"][0, start : end + 1])"""
 
-PIPELINE = """
+PIPELINE = f"""
 
 The lines above take the likeliest start and end; the scores come from a search over the n best spans. Up to
-transformers 5.2, `pipeline("question-answering", model="path/to/this/model")` works too; 5.3 removed that pipeline."""
+transformers 5.2, `pipeline("question-answering", model="{PLACE}")` works too; 5.3 removed that pipeline."""
+
+
+# What transformers' pipelines do with one text; question answering left them in 5.3.
+PIPELINES = {"text-classification", "token-classification", "fill-mask"}
 
 
 def loading(auto_class: str, pipeline_tag: str) -> str:
@@ -55,10 +61,25 @@ def loading(auto_class: str, pipeline_tag: str) -> str:
     code = f"""import torch
 from transformers import {auto_class}, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/model")
-model = {auto_class}.from_pretrained("path/to/this/model")
+tokenizer = AutoTokenizer.from_pretrained("{PLACE}")
+model = {auto_class}.from_pretrained("{PLACE}")
 """ + (ANSWER if answers else "")
+    if pipeline_tag in PIPELINES:
+        code += "\n# or all in one:\nfrom transformers import pipeline\n\n"
+        code += f'run = pipeline("{pipeline_tag}", model="{PLACE}")'
     return f"## How to load\n\n```python\n{code.rstrip()}\n```" + (PIPELINE if answers else "")
+
+
+def unpacking() -> str:
+    """Returns the section on loading a packed model."""
+    return f"""## How to load
+
+The weights are packed (a bit mask and the values that are not zero): `from_pretrained` does not read them as they are.
+
+```bash
+hf download {PLACE} --local-dir packed
+cram-hf unpack packed --out model   # an ordinary checkpoint: from_pretrained("model") loads it
+```"""
 
 
 def pruning(auto_class: str, spec: str, selection: str, *, already: str | None) -> str:
@@ -77,11 +98,13 @@ from cram_hf import compressed, compressible_weights, parse_compressor
 from cram_hf.export import export
 from transformers import {auto_class}, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/model")
-model = {auto_class}.from_pretrained("path/to/this/model")
+tokenizer = AutoTokenizer.from_pretrained("{PLACE}")
+model = {auto_class}.from_pretrained("{PLACE}")
 weights = compressible_weights(model{selection})
 compressor = parse_compressor("{spec}")
 with compressed(weights, compressor):
     ...  # compressed inside this block, for instance to evaluate; as before afterwards
 export(model, tokenizer, compressor, "path/to/a/new/folder", weights=weights)
-```"""
+```
+
+From the command line, also with data and repair: `cram-hf prune {PLACE} --to {spec} --out path/to/a/new/folder`."""

@@ -59,7 +59,7 @@ def command_line(argv: Sequence[str]) -> str:
             after_token_flag = not equals
             continue
         kept.append(word)
-    return shlex.join(["python", *kept])
+    return shlex.join(kept if kept[0] == "cram-hf" else ["python", *kept])
 
 
 def _version(name: str) -> str | None:

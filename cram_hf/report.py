@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -153,8 +154,10 @@ def export_one(
     origin: dict[str, Any],
 ) -> None:
     """Bakes one compression into `<output_dir>/export/<key>`."""
-    folder = export_folder(trainer.args, spec)
-    text = card(results, export_spec=spec, **origin)
+    folder, picture = export_folder(trainer.args, spec), folder_of(trainer.args) / "curve.png"
+    text = card(results, export_spec=spec, picture=picture.name if picture.exists() else None, **origin)
     model: Any = unwrapped(trainer.model)
     export(model, tokenizer, parse_compressor(spec), folder, weights=trainer.compressible, results=results, card=text)
+    if picture.exists():
+        shutil.copyfile(picture, folder / picture.name)
     sys.stdout.write(f"Exported {spec}: {folder}\n")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +16,12 @@ from transformers import set_seed
 from .arguments import CrAMArguments
 from .compressors import parse_compressor
 from .config import Parser
-from .core import compressed
+from .evaluation import score
 from .loading import ModelArguments, load_model, load_tokenizer
 from .provenance import command_line, environment
 from .report import OutputArguments, check_exports, export_one, folder_of, make_results, write
 from .results import Results, Row
 from .seeds import summary
-from .sparsity import measure
 from .tasks.base import Task, TaskData, longest_row
 from .trainer import CrAMTrainer
 
@@ -145,6 +142,9 @@ def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | Non
         logits = trainer.predict(data.predict.features, metric_key_prefix="predict").predictions
         if trainer.is_world_process_zero():
             data.predict.write_predictions(logits, folder_of(args), "predict")
+    if args.push_to_hub:
+        pushed = trainer.push_to_hub()
+        sys.stdout.write(f"Pushed: {pushed.url}\n" if pushed else "")
     return results
 
 
@@ -158,6 +158,8 @@ def _check(args: CrAMArguments, output: OutputArguments, argv: Sequence[str]) ->
         raise ValueError("Nothing to do: give at least one of --do_train, --do_eval and --do_predict.")
     if not args.do_eval and (output.export or output.baseline or args.eval_compressors):
         raise ValueError("--export, --baseline and --eval_compressors need scores. Add --do_eval, or leave them out.")
+    if output.seeds and args.push_to_hub:
+        raise ValueError("--push_to_hub: --seeds make several models; push one of them afterwards with cram-hf push.")
     if output.seeds and args.resume_from_checkpoint:
         raise ValueError(
             "--resume_from_checkpoint names one run, --seeds make several: leave it out, and what was cut off goes on."
@@ -198,7 +200,7 @@ def _train(trainer: CrAMTrainer) -> dict[str, Any]:
     """Trains, saves the model and the Trainer's own records, and returns what the results file tells of it."""
     began = trainer.args.resume_from_checkpoint
     outcome = trainer.train(resume_from_checkpoint=began)
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # pushed at the very end
     trainer.log_metrics("train", outcome.metrics)
     trainer.save_metrics("train", outcome.metrics)
     trainer.save_state()
@@ -218,27 +220,8 @@ def evaluate(trainer: CrAMTrainer, data: TaskData, folder: Path) -> Iterator[Row
     """
     sets = data.evaluation
     assert sets is not None  # the caller evaluates
-    trainer.compute_metrics = sets.compute_metrics
     for compressor in [None, *map(parse_compressor, trainer.args.eval_compressors)]:
-        began = time.perf_counter()
-        with compressed(trainer.compressible, compressor) if compressor else nullcontext():
-            outcome = trainer.predict(sets.features, metric_key_prefix="final")
-            sparsity = measure(trainer.model, trainer.compressible)
+        row, predictions = score(trainer, sets, compressor)
         if compressor is None and trainer.is_world_process_zero():
-            sets.write_predictions(outcome.predictions, folder, "eval")
-        metrics = {name.removeprefix("final_"): value for name, value in (outcome.metrics or {}).items()}
-        timing = ("runtime", "_per_second", "model_preparation_time")
-        row = Row(
-            spec=compressor.spec if compressor else "dense",
-            metrics={name: value for name, value in metrics.items() if not name.endswith(timing)},
-            sparsity=sparsity.compressible,
-            model_sparsity=sparsity.model,
-            seconds=round(time.perf_counter() - began, 1),
-            examples=sets.examples,
-        )
-        logger.info(
-            "%s: %s",
-            row.spec,
-            ", ".join(f"{name} {value:.4g}" for name, value in row.metrics.items() if value is not None),
-        )
+            sets.write_predictions(predictions, folder, "eval")
         yield row

@@ -29,7 +29,7 @@ def table(results: Results, baseline: Results | None = None, metrics: Sequence[s
     if baseline is not None:
         _check_comparable(results, baseline)
     names = list(metrics) if metrics else shown_metrics(results)
-    digits = {name: _digits(results, name) for name in names}
+    digits = {name: digits_of(results, name) for name in names}
     header = [
         "compression",
         "sparsity (compressible)",
@@ -39,17 +39,28 @@ def table(results: Results, baseline: Results | None = None, metrics: Sequence[s
     ]
     header += [f"{results.main_metric} vs {baseline.label}"] if baseline else []
     lines = [
-        [
-            row.spec,
-            percent(row.sparsity),
-            percent(row.model_sparsity),
-            *(_spread(row, name, digits[name]) for name in names),
-            share_of_dense(results, row),
-            *([_difference(results, baseline, row)] if baseline else []),
-        ]
+        [*cells_of(results, row, names, digits), *([_difference(results, baseline, row)] if baseline else [])]
         for row in results.rows
     ]
     return aligned(header, lines) + (_remarks(results, baseline) if baseline else "")
+
+
+def together(runs: Sequence[Results]) -> str:
+    """Returns the rows of several runs of one task in one table, a run below the other, with its label in front.
+
+    Metrics are those that `table` shows of the first run; what another run did not score is a dash.
+    """
+    names = shown_metrics(runs[0])
+    digits = {name: max(digits_of(run, name) for run in runs) for name in names}
+    header = ["run", "compression", "sparsity (compressible)", "sparsity (whole model)", *names]
+    lines = [[run.label, *cells_of(run, row, names, digits)] for run in runs for row in run.rows]
+    return aligned([*header, f"{runs[0].main_metric} of dense"], lines, left=2)
+
+
+def cells_of(results: Results, row: Row, names: Sequence[str], digits: dict[str, int]) -> list[str]:
+    """Returns a row's cells: compression, both sparsities, the scores, the share of the own dense score."""
+    scores = [_spread(row, name, digits[name]) for name in names]
+    return [row.spec, percent(row.sparsity), percent(row.model_sparsity), *scores, share_of_dense(results, row)]
 
 
 def shown_metrics(results: Results) -> list[str]:
@@ -87,7 +98,8 @@ def share_of_dense(results: Results, row: Row) -> str:
     return f"{score / dense:.2f} x" if results.main_metric in LOWER_IS_BETTER else percent(score / dense)
 
 
-def _digits(results: Results, metric: str) -> int:
+def digits_of(results: Results, metric: str) -> int:
+    """Returns how many digits a metric is shown with: four where all its scores are within [-1, 1], else two."""
     values = [abs(value) for row in results.rows if (value := row.metrics.get(metric)) is not None]
     return 4 if max(values, default=0) <= 1 else 2
 
@@ -96,7 +108,7 @@ def _difference(results: Results, baseline: Results, row: Row) -> str:
     score, other = row.metrics[results.main_metric], baseline.score(row.spec, results.main_metric)
     if score is None or other is None:
         return NO_VALUE
-    return f"{score - other:+.{_digits(results, results.main_metric)}f}"
+    return f"{score - other:+.{digits_of(results, results.main_metric)}f}"
 
 
 def _check_comparable(results: Results, baseline: Results) -> None:
@@ -117,13 +129,16 @@ def _remarks(results: Results, baseline: Results) -> str:
     )
 
 
-def aligned(header: list[str], lines: list[list[str]]) -> str:
-    """Returns a Markdown table whose first column is flush left and the others flush right."""
+def aligned(header: list[str], lines: list[list[str]], left: int = 1) -> str:
+    """Returns a Markdown table whose first `left` columns are flush left and the others flush right."""
     cells = [[cell.replace("|", r"\|") for cell in line] for line in [header, *lines]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * width for width in widths[:1]] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    rule = ["-" * width for width in widths[:left]] + ["-" * (width - 1) + ":" for width in widths[left:]]
     rows = [
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
         for line in [cells[0], rule, *cells[1:]]
     ]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -20,6 +20,7 @@ from .keep import KeepZeros
 from .monitor import Monitor
 from .rng import draw, replayed, rng_state
 from .support import refuse_unsupported
+from .trainer_hub import make_trainers_repo, push_trainer, write_card
 from .weights import compressible_weights
 
 logger = logging.getLogger(__name__)
@@ -237,6 +238,20 @@ class CrAMTrainer(Trainer):
         if "loss" in logs and self.args.compressors:
             logs |= self._monitor.flush(unwrapped(self.model), self.accelerator)
         super().log(logs, *args, **kwargs)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Makes the repository, private unless `private` or `hub_private_repo` is `False`."""
+        make_trainers_repo(self, token, private)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Writes our card, see `trainer_hub.write_card`."""
+        write_card(self, *args, **kwargs)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves the model first and then uploads what belongs on the Hub, see `trainer_hub.push_trainer`."""
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.save_model(_internal_call=True)
+        return push_trainer(self, *args, **kwargs)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

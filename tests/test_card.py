@@ -64,12 +64,15 @@ compressor = parse_compressor\("topk:0\.5"\)
 .*
 ```
 
+From the command line, .*: `cram-hf prune path/to/this/model --to topk:0\.5 --out path/to/a/new/folder`\.
+
 ## Training
 
 ```bash
 python run_squad\.py configs/squad/tiny\.yaml --rho 0\.01
 ```
 
+- Method: CrAM\+ \(dense and compressed gradient\), rho 0\.01, one of `topk:0\.5`, `nm:2:4` drawn for each update
 - Seed: 7
 - Data, train: source data/train\.json, examples 300, features 310
 - Data, evaluation: source data/dev\.json, examples 100, features 101

@@ -148,7 +148,8 @@ class TestChain:
 
 
 FORMS = (
-    "Allowed are topk:SPARSITY, topk:SPARSITY:layer (or :erk, :lamp), nm:N:M, quantize:BITS, or several joined by '+'"
+    "Allowed are topk:SPARSITY, topk:SPARSITY:layer (or :erk, :lamp), nm:N:M, quantize:BITS, layers:FILE, or several "
+    "joined by '+'"
 )
 
 

@@ -23,9 +23,9 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
 
-from . import pack, prune, size, unpack
+from . import bench, choose, export_onnx, pack, prune, push, report, size, sweep, unpack
 
-COMMANDS = (pack, prune, size, unpack)
+COMMANDS = (bench, choose, export_onnx, pack, prune, push, report, size, sweep, unpack)
 DONE, ANSWER_IS_NO, USER_MISTAKE, STOPPED = 0, 1, 2, 130
 
 

@@ -89,6 +89,10 @@ class Chain(Compressor):
     def spec(self) -> str:
         return "+".join(member.spec for member in self.members)
 
+    @property
+    def key(self) -> str:
+        return "+".join(member.key for member in self.members)
+
     def apply_(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         masks: dict[str, Tensor] = {}
         for member in self.members:

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..compressors import NM, Chain, Compressor, Quantize, TopK
+from ..compressors import NM, Chain, Compressor, LayerZeros, Quantize, TopK
+
+Pruner = TopK | NM | LayerZeros
 
 Pattern = int | NM
 """How a layer is pruned: the number of its weights that go, or an N:M pattern."""
 
 
-def split(compressor: Compressor) -> tuple[TopK | NM, Compressor | None]:
+def split(compressor: Compressor) -> tuple[Pruner, Compressor | None]:
     """Returns the pruner that a spec starts with and what comes after it, `None` for nothing.
 
     Raises:
@@ -21,7 +23,7 @@ def split(compressor: Compressor) -> tuple[TopK | NM, Compressor | None]:
     """
     members = compressor.members if isinstance(compressor, Chain) else (compressor,)
     pruner, rest = members[0], members[1:]
-    if not isinstance(pruner, (TopK, NM)) or not all(isinstance(member, Quantize) for member in rest):
+    if not isinstance(pruner, Pruner) or not all(isinstance(member, Quantize) for member in rest):
         raise ValueError(
             f"{compressor.spec}: pruning with data takes one pruner, and quantizers after it. Type e.g. topk:0.8, "
             "nm:2:4 or nm:2:4+quantize:8, or take --method magnitude."
@@ -31,8 +33,8 @@ def split(compressor: Compressor) -> tuple[TopK | NM, Compressor | None]:
     return pruner, rest[0] if len(rest) == 1 else Chain(rest)
 
 
-def patterns(pruner: TopK | NM, weights: Mapping[str, Tensor]) -> dict[str, Pattern]:
-    """Returns name -> pattern; a top-k removes from each layer as many weights as it would by magnitude.
+def patterns(pruner: Pruner, weights: Mapping[str, Tensor]) -> dict[str, Pattern]:
+    """Returns name -> pattern; without N:M each layer loses as many weights as it would by magnitude.
 
     So the scope of the spec (global, layer, erk, lamp) says how the zeros are spread over the layers, and the total is
     exactly that of the spec. `weights` stay as they are.
@@ -43,7 +45,7 @@ def patterns(pruner: TopK | NM, weights: Mapping[str, Tensor]) -> dict[str, Patt
     return {name: mask.numel() - int(mask.count_nonzero()) for name, mask in masks_of(pruner, weights).items()}
 
 
-def masks_of(pruner: TopK | NM, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def masks_of(pruner: Pruner, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the masks of magnitude pruning, name -> bool, True where a weight is kept; mutates nothing."""
     masks = pruner.apply_({name: weight.detach().clone() for name, weight in weights.items()})
     return {name: masks.get(name, torch.ones_like(w, dtype=torch.bool)) for name, w in weights.items()}

@@ -1,0 +1,205 @@
+"""`cram-hf choose`: the highest sparsity that a trained model bears within an accuracy budget."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import logging
+import math
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..choosing import (
+    ALL,
+    STEPS,
+    SUBSET,
+    Answer,
+    Budget,
+    Point,
+    Search,
+    allocation,
+    sensitivities,
+)
+from ..compressors import TopK, parse_compressor
+from ..provenance import command_line, environment
+from ..results import write_whole
+from ..tasks.base import Task
+from .choose_text import ALLOCATED, text
+from .evaluating import Ready, add_task, calibration, prepare, scores_of, task_of
+from .models import add_model, add_weights
+
+NAME = "choose"
+SCOPES = ("global", "layer", "erk", "lamp")
+RECORD = "choice.json"
+
+__all__ = ["NAME", "add", "run", "text"]
+
+logger = logging.getLogger(__name__)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describes the command."""
+    parser.description = (
+        "Find the highest sparsity of one-shot magnitude pruning whose score stays within a budget of the dense "
+        "model's: by bisection on a fixed sample, in steps of 0.01, confirmed on the whole evaluation set. Exits with "
+        "1 if nothing is within the budget."
+    )
+    parser.epilog = "example: cram-hf choose runs/multi --task squad --validation_file dev.json --max-drop 1.0"
+    add_model(parser)
+    parser.add_argument(
+        "--max-drop",
+        "--max_drop",
+        type=float,
+        required=True,
+        metavar="DROP",
+        help="how much worse than dense, in the metric's own units: 1.0 for points of F1, 0.01 for a share; of a "
+        "perplexity or a loss how much higher",
+    )
+    parser.add_argument("--metric", metavar="NAME", help="e.g. f1; by default the task's main metric")
+    sample = "examples of the sample (default: %(default)s)"
+    parser.add_argument("--subset", type=int, default=1000, metavar="N", help=sample)
+    parser.add_argument(
+        "--patterns",
+        nargs="+",
+        default=["global", "layer", "nm:2:4"],
+        metavar="PATTERN",
+        help=f"{', '.join(SCOPES)}, nm:N:M (yes or no), or {ALLOCATED}: a budget spread by what each layer costs when "
+        "it is pruned alone (default: global layer nm:2:4)",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=int,
+        default=100,
+        metavar="N",
+        help=f"with {ALLOCATED}: examples that layers are measured on, of --train_file if that is given, else of the "
+        "evaluation set (default: %(default)s)",
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="keeps every score, so that the same command goes on from it")
+    add_task(parser)
+    add_weights(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the answer for each pattern, every point that was tried, and where it all comes from.
+
+    With `--out` the folder gets the scores as results files, the layers' counts and `choice.json`, which is what is
+    returned.
+
+    Raises:
+        ValueError: the flags contradict each other, the model or the data do not fit, or the folder holds the scores
+            of another model, task or set of data.
+        OSError: a file cannot be read or written.
+    """
+    _check(args)
+    task, task_args = task_of(args)
+    out = Path(args.out) if args.out else None
+    try:
+        result = _choose(args, task, task_args, out)
+    except ValueError:
+        raise  # what is in the folder is of no use to such a command
+    except BaseException:
+        if out and list(out.glob("*/results.json")):
+            logger.warning("What was measured is kept in %s; the same command goes on from there.", out)
+        raise
+    if out:
+        write_whole(out / RECORD, (json.dumps(result, indent=1) + "\n").encode())
+    return result
+
+
+def _choose(args: argparse.Namespace, task: Task, task_args: Any, out: Path | None) -> dict[str, Any]:
+    ready = prepare(args.model, args, task, task_args, args.subset)
+    full = scores_of(ready, ready.evaluation, out and out / "all" / "results.json")
+    subset = full
+    if ready.sample is not ready.evaluation:
+        subset = scores_of(ready, ready.sample, out and out / SUBSET / "results.json", config={SUBSET: args.subset})
+    search = Search(subset, full, Budget(args.metric or ready.data.main_metric, args.max_drop))
+    for scores in (subset, full):
+        search.budget.check(scores.row())
+    layers = _layers(ready, task, out) if out and ALLOCATED in args.patterns else None
+    logging.getLogger("cram_hf.evaluation").setLevel(logging.INFO)  # from here on a line on stderr for each row
+    answers = [_answer(search, pattern, layers) for pattern in args.patterns]
+    dense = {ALL: full.row(), SUBSET: subset.row()}
+    return {
+        "ok": any(answer.spec for answer in answers),
+        "model": args.model,
+        "task": ready.data.task,
+        "metric": search.budget.metric,
+        "max_drop": args.max_drop,
+        "step": 1 / STEPS,
+        "examples": {name: row.examples for name, row in dense.items()},
+        "dense": {name: row.metrics[search.budget.metric] for name, row in dense.items()},
+        "answers": [asdict(answer) for answer in answers],
+        "comparison": _comparison(search, answers),
+        "calibration": layers and layers.facts,
+        "tried": search.tried,
+        "command": command_line(sys.argv),
+        **environment(threads=torch.get_num_threads(), gpu=full.facts["machine"]["gpu"]),
+    }
+
+
+class Layers(NamedTuple):
+    """What the layers cost alone, where their counts are written, and what they were measured on."""
+
+    curves: dict[str, list[Point]]
+    folder: Path
+    facts: dict[str, Any]
+
+
+def _layers(ready: Ready, task: Task, out: Path) -> Layers:
+    sets, source = calibration(ready, task, ready.args.calibration)
+    scores = scores_of(ready, sets, out / "layers_alone" / "results.json", config={"calibration": source})
+    curves = sensitivities(scores)
+    return Layers(
+        curves, out / "layers", {"source": source, "examples": sets.examples, "evaluations": len(scores.rows)}
+    )
+
+
+def _answer(search: Search, pattern: str, layers: Layers | None) -> Answer:
+    if pattern == ALLOCATED and layers:
+        return search.ladder(pattern, lambda k: allocation(layers.curves, k / STEPS, layers.folder))
+    if pattern in SCOPES:
+        return search.ladder(pattern, lambda k: TopK(k / STEPS, pattern))  # type: ignore[arg-type]  # one of SCOPES
+    return search.yes_or_no(pattern, parse_compressor(pattern))
+
+
+def _comparison(search: Search, answers: list[Answer]) -> dict[str, Any] | None:
+    """The score of the allocated answer beside that of one global threshold at its sparsity, both on the whole set."""
+    ours = next((answer for answer in answers if answer.pattern == ALLOCATED and answer.spec), None)
+    if ours is None or ours.target is None:
+        return None
+    plain = TopK(ours.target)
+    search.within(search.full, plain, "global")  # measured and among what was tried
+    dense, row = search.full.row(), search.full.row(plain)
+    drop = search.budget.drop(dense, row)
+    gain = None if drop is None or ours.drop is None else drop - ours.drop
+    return {"sparsity": ours.target, ALLOCATED: ours.score, "global": row.metrics[search.budget.metric], "gain": gain}
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises `ValueError` with all problems of the flags; a pattern `2:4` becomes `nm:2:4`."""
+    args.patterns = [re.sub(r"^(\d+:\d+)$", r"nm:\1", pattern) for pattern in args.patterns]
+    problems = []
+    if not (math.isfinite(args.max_drop) and args.max_drop >= 0):
+        problems.append(f"--max-drop {args.max_drop}: a number, 0 or more. Type e.g. --max-drop 1.0.")
+    for flag in ("subset", "calibration"):
+        if getattr(args, flag) < 1:
+            problems.append(f"--{flag} {getattr(args, flag)}: a whole number from 1 on.")
+    for pattern in args.patterns:
+        if pattern not in (*SCOPES, ALLOCATED) and not re.fullmatch(r"nm:\d+:\d+", pattern):
+            near = difflib.get_close_matches(pattern, [*SCOPES, ALLOCATED, "nm:2:4"], n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            problems.append(f"--patterns {pattern}: there are {', '.join(SCOPES)}, nm:N:M and {ALLOCATED}.{hint}")
+        elif pattern.startswith("nm:"):
+            parse_compressor(pattern)
+    if len(set(args.patterns)) < len(args.patterns):
+        problems.append(f"--patterns {' '.join(args.patterns)}: a pattern is named twice; name each once.")
+    if ALLOCATED in args.patterns and (not args.out or set(args.out) & set(":+")):
+        problems.append(f"--patterns {ALLOCATED}: needs --out FOLDER for the layers' counts, without ':' and '+'.")
+    if problems:
+        raise ValueError("\n".join(problems))

@@ -1,0 +1,113 @@
+"""`cram-hf report`: one HTML page on a run or several, with nothing to load: curve, losses, layers, scores."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..compressors import Compressor, parse_compressor
+from ..core import compressed
+from ..html_report import Heat, Run, check_together, page, read_bench, read_run, read_size
+from ..html_report.page import drawing
+from ..results import write_whole
+from ..sparsity import measure
+from ..weights import compressible_weights
+from .models import load_checkpoint
+
+NAME = "report"
+SPEC = "topk:0.8"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describes the command."""
+    parser.description = (
+        "Make one HTML page on a run or several: score against sparsity, losses in training, zeros by layer, all "
+        "scores, sizes and times. The page is one file that loads nothing, to open, print or send."
+    )
+    parser.epilog = "example: cram-hf report runs/adamw runs/multi --spec topk:0.8 --out report.html"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or its results.json")
+    parser.add_argument("--out", default="report.html", metavar="FILE", help="the page (default: %(default)s)")
+    parser.add_argument(
+        "--label", nargs="+", metavar="LABEL", help="what each run is called; by default as in its file"
+    )
+    parser.add_argument(
+        "--spec", default=SPEC, help="compression of the map of layers, for runs with a model (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--log", nargs="+", metavar="FILE", help="training log of each run, if not trainer_state.json in its folder"
+    )
+    parser.add_argument("--size", nargs="+", default=[], metavar="FILE", help="what cram-hf size --json printed")
+    parser.add_argument("--bench", nargs="+", default=[], metavar="FILE", help="what cram-hf bench --out wrote")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Writes the page and returns where it is, its size in bytes and what is in it.
+
+    Raises:
+        FileExistsError: `--out` exists.
+        ValueError: a file cannot be used, the runs do not go together, or the spec does not fit a model.
+        ImportError: the extra `report` is not installed.
+    """
+    _check_free(args.out)
+    drawing()
+    runs = _runs(args)
+    sizes, benches = list(map(read_size, args.size)), list(map(read_bench, args.bench))
+    compressor = parse_compressor(args.spec)
+    heats, remarks = [], []
+    for each in runs:
+        found = _heat(each, compressor)
+        (remarks if isinstance(found, str) else heats).append(found)
+    content = page(runs, heats, sizes=sizes, benches=benches, remarks=remarks).encode()
+    _check_free(args.out)
+    write_whole(args.out, content)
+    return {
+        "out": args.out,
+        "bytes": len(content),
+        "runs": [each.results.label for each in runs],
+        "losses": [each.results.label for each in runs if each.losses],
+        "layers": [heat.label for heat in heats],
+        "left_out": remarks,
+    }
+
+
+def text(result: dict[str, Any]) -> str:
+    """Returns where the page is and what is in it."""
+    parts = [f"curve and scores of {', '.join(result['runs'])}"]
+    parts += [f"{name} of {', '.join(result[name])}" for name in ("losses", "layers") if result[name]]
+    written = f"Written: {result['out']} ({result['bytes'] / 1000:.0f} kB): {'; '.join(parts)}."
+    return "\n".join([written, *result["left_out"]])
+
+
+def _check_free(out: str) -> None:
+    if Path(out).exists():
+        raise FileExistsError(f"--out {out} exists and reports are never overwritten: type another name, or move it.")
+
+
+def _runs(args: argparse.Namespace) -> list[Run]:
+    """Reads the runs. Raises `ValueError` with all problems of the flags, or those of the files."""
+    count = len(args.runs)
+    problems = [
+        f"--{name}: {len(given)} were given for {count} runs. Give one for each."
+        for name in ("label", "log")
+        if (given := getattr(args, name)) and len(given) != count
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))
+    labels, logs = args.label or [None] * count, args.log or [None] * count
+    runs = [read_run(*found) for found in zip(args.runs, labels, logs, strict=True)]
+    check_together(runs)
+    return runs
+
+
+def _heat(run: Run, compressor: Compressor) -> Heat | str:
+    """Compresses the model in the run's folder, or returns a sentence on why there is no map of its layers."""
+    label = run.results.label
+    if not run.folder or not (run.folder / "config.json").exists() or not list(run.folder.glob("*.safetensors")):
+        return f"No map of layers for {label}: there is no model in its folder."
+    model, _ = load_checkpoint(str(run.folder))
+    chosen = [run.results.config.get(f"compress_{word}") for word in ("include", "exclude")]
+    weights = compressible_weights(model, *chosen)
+    compressor.check(weights)
+    with compressed(weights, compressor):
+        return Heat(label, compressor.spec, measure(model, weights).layers)

@@ -1,0 +1,449 @@
+// y = x W^T + b on the CPU for a W that is mostly zeros. docs/runtime.md tells how it works and why it is fast.
+//
+// The file includes itself once for each instruction set: vector types are lowered where a function is defined, so that
+// each copy must carry its own target. What the processor has is asked at run time.
+#ifndef CRAM_LEVEL
+#ifdef __FAST_MATH__
+#error "-ffast-math makes the library flush denormals in the whole process"
+#endif
+#include <pthread.h>
+
+#include <atomic>
+#include <cassert>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <thread>
+#include <vector>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+typedef void (*Team)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel of the OpenMP that PyTorch loaded
+
+// Kept weights lie tile after tile (a tile: `tile` columns of W), row after row: values[i] stands in column columns[i] of
+// the tile. Row r of tile t is values[ends[t * (rows + 1) + r]] up to ends[... + 1]. Halves (bf16) come in pairs.
+struct Linear {
+  const float *x, *bias;
+  float* y;
+  int64_t tokens, rows, width;
+  const int32_t* ends;
+  const uint8_t* columns;
+  const void* values;
+  int64_t tile;
+  bool halves;
+};
+
+// Activations lie in panels of `tokens` tokens: a row of a panel is one column of x, so that a kept weight multiplies
+// whole vectors. `pack` writes columns [from, to) of a panel; `rows` makes rows [from, to) of y out of it.
+struct Level {
+  int64_t tokens;
+  void (*pack)(const Linear&, int64_t first, int64_t from, int64_t to, float* panel);
+  void (*rows)(const Linear&, int64_t first, int64_t from, int64_t to, const float* panel, float* sums);
+};
+
+constexpr int64_t ROWS = 256;     // of y in a task: their sums stay in the L2 cache
+constexpr int64_t COLUMNS = 256;  // of x in a task; a multiple of every vector's lanes
+constexpr int64_t ALIGNMENT = 64;
+
+int64_t up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+template <bool HALVES>
+inline float value(const Linear& l, int64_t i) {
+  if (!HALVES) return static_cast<const float*>(l.values)[i];
+  const uint32_t bits = uint32_t(static_cast<const uint16_t*>(l.values)[i]) << 16;
+  float wide;
+  memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+inline void check(const Linear& l, int64_t tile, int64_t i) {  // in debug builds
+  assert(i < l.ends[up(l.width, l.tile) / l.tile * (l.rows + 1) - 1]);
+  assert(l.columns[i] < l.tile && tile * l.tile + l.columns[i] < l.width);
+  (void)l, (void)tile, (void)i;
+}
+
+}  // namespace
+
+#define CRAM_INLINE inline __attribute__((always_inline))
+#define CRAM_NAME_(level) level_##level
+#define CRAM_NAME(level) CRAM_NAME_(level)
+#define CRAM_UNROLL _Pragma("GCC unroll 16")
+
+#define CRAM_LEVEL plain
+#define CRAM_BYTES 16
+#define CRAM_VECTORS 8
+#define CRAM_TARGET
+#include "kernel.cpp"
+#if defined(__x86_64__)
+#define CRAM_LEVEL avx2
+#define CRAM_BYTES 32
+#define CRAM_VECTORS 8
+#define CRAM_TARGET __attribute__((target("avx2,fma")))
+#include "kernel.cpp"
+#define CRAM_LEVEL avx512
+#define CRAM_BYTES 64
+#define CRAM_VECTORS 4
+#define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
+#include "kernel.cpp"
+#define CRAM_LEVEL avx512_bf16
+#define CRAM_BYTES 64
+#define CRAM_VECTORS 4
+#define CRAM_DOT
+#define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
+#include "kernel.cpp"
+#endif
+
+namespace {
+
+const Level LEVELS[] = {
+    {level_plain::TOKENS, level_plain::pack, level_plain::rows},
+#if defined(__x86_64__)
+    {level_avx2::TOKENS, level_avx2::pack, level_avx2::rows},
+    {level_avx512::TOKENS, level_avx512::pack, level_avx512::rows},
+    {level_avx512_bf16::TOKENS, level_avx512_bf16::pack, level_avx512_bf16::rows},
+#endif
+};
+
+class Buffer {  // one for each thread and purpose; grows, and goes with its thread
+ public:
+  ~Buffer() { free(data_); }
+  float* floats(int64_t count) {
+    if (count > size_) {
+      free(data_);
+      data_ = nullptr, size_ = 0;
+      void* fresh = nullptr;
+      if (posix_memalign(&fresh, ALIGNMENT, size_t(count) * sizeof(float))) throw std::bad_alloc();
+      data_ = static_cast<float*>(fresh), size_ = count;
+    }
+    return data_;
+  }
+
+ private:
+  float* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+thread_local Buffer panels, sums;
+std::atomic<bool> forked{false};  // an OpenMP team does not survive a fork: its threads are gone and it would wait for them
+const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+template <class Work>
+struct Crew {
+  const Work& work;
+  int64_t tasks;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+
+  static void enter(void* self) {  // each thread takes tasks until there are none: it matters not how many threads came
+    auto* crew = static_cast<Crew*>(self);
+    try {
+      for (int64_t i; (i = crew->next++) < crew->tasks;) crew->work(i);
+    } catch (...) {
+      crew->failed = true;
+    }
+  }
+};
+
+template <class Work>
+void share(int64_t tasks, int threads, Team team, const Work& work) {
+  Crew<Work> crew{work, tasks};
+  if (threads > 1 && tasks > 1 && team && !forked) {
+    team(Crew<Work>::enter, &crew, unsigned(threads), 0);
+  } else {
+    std::vector<std::thread> others;
+    try {
+      for (int64_t i = 1; i < threads && i < tasks; i++) others.emplace_back(Crew<Work>::enter, &crew);
+    } catch (...) {  // no more threads to be had: those that are there do it all
+    }
+    Crew<Work>::enter(&crew);
+    for (auto& other : others) other.join();
+  }
+  if (crew.failed) throw std::bad_alloc();
+}
+
+void multiply(const Linear& l, const Level& level, int threads, Team team) {
+  const int64_t count = (l.tokens + level.tokens - 1) / level.tokens, parts = (l.rows + ROWS - 1) / ROWS;
+  const int64_t size = up(l.width, COLUMNS) * level.tokens, room = ROWS * level.tokens;
+  if (threads == 1 || count % threads == 0 || count >= 4 * threads) {  // whole panels share the work evenly
+    share(count, threads, team, [&](int64_t i) {
+      float* panel = panels.floats(size);
+      level.pack(l, i * level.tokens, 0, l.width, panel);
+      for (int64_t r = 0; r < l.rows; r += ROWS)
+        level.rows(l, i * level.tokens, r, r + ROWS < l.rows ? r + ROWS : l.rows, panel, sums.floats(room));
+    });
+    return;
+  }
+  const int64_t pieces = up(l.width, COLUMNS) / COLUMNS;
+  float* all = panels.floats(count * size);
+  share(count * pieces, threads, team, [&](int64_t i) {
+    const int64_t from = i % pieces * COLUMNS, to = from + COLUMNS < l.width ? from + COLUMNS : l.width;
+    level.pack(l, i / pieces * level.tokens, from, to, all + i / pieces * size);
+  });
+  share(count * parts, threads, team, [&](int64_t i) {
+    const int64_t from = i % parts * ROWS, to = from + ROWS < l.rows ? from + ROWS : l.rows;
+    level.rows(l, i / parts * level.tokens, from, to, all + i / parts * size, sums.floats(room));
+  });
+}
+
+}  // namespace
+
+extern "C" {
+
+int cram_hf_version() { return 1; }
+
+// 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with bf16 dot products.
+int cram_hf_level() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+    return 1;
+  return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
+#else
+  return 0;
+#endif
+}
+
+// x (tokens, width) and y (tokens, rows) are contiguous. Returns 0, or 1 if there was no memory. The sum of an output
+// runs in the same order whatever the batch and the number of threads.
+int cram_hf_linear(const float* x, const float* bias, float* y, int64_t tokens, int64_t rows, int64_t width,
+                   const int32_t* ends, const uint8_t* columns, const void* values, int64_t tile, int halves, int level,
+                   int threads, Team team) {
+  assert(level >= 0 && level <= cram_hf_level() && threads > 0 && tile > 0 && tile <= 256);
+  try {
+    const Linear linear{x, bias, y, tokens, rows, width, ends, columns, values, tile, halves != 0};
+    if (tokens && rows) multiply(linear, LEVELS[level], threads, team);
+    return 0;
+  } catch (const std::exception&) {
+    return 1;
+  }
+}
+}
+
+#else  // what follows is read once for each instruction set
+
+namespace {
+namespace CRAM_NAME(CRAM_LEVEL) {
+
+constexpr int64_t LANES = CRAM_BYTES / 4, TOKENS = CRAM_VECTORS * LANES;
+typedef float Floats __attribute__((vector_size(CRAM_BYTES), may_alias));
+typedef float Loose __attribute__((vector_size(CRAM_BYTES), may_alias, aligned(4)));
+typedef int32_t Ints __attribute__((vector_size(CRAM_BYTES), may_alias));
+typedef uint32_t Bits __attribute__((vector_size(CRAM_BYTES), may_alias));
+
+#if defined(__clang__)
+#define CRAM_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define CRAM_PICK(a, b, ...) __builtin_shuffle(a, b, Ints{__VA_ARGS__})
+#endif
+#if CRAM_BYTES == 16
+#define CRAM_LOW 0, 4, 1, 5
+#define CRAM_HIGH 2, 6, 3, 7
+#elif CRAM_BYTES == 32
+#define CRAM_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define CRAM_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define CRAM_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define CRAM_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+
+// Riffling the upper half of the vectors into the lower one moves each address bit up by one; after log2(LANES) rounds
+// row and column have changed places.
+CRAM_TARGET CRAM_INLINE void transpose(Floats* r) {
+  CRAM_UNROLL
+  for (int64_t round = 1; round < LANES; round *= 2) {
+    Floats t[LANES];
+    CRAM_UNROLL
+    for (int64_t i = 0; i < LANES / 2; i++) {
+      t[2 * i] = CRAM_PICK(r[i], r[i + LANES / 2], CRAM_LOW);
+      t[2 * i + 1] = CRAM_PICK(r[i], r[i + LANES / 2], CRAM_HIGH);
+    }
+    CRAM_UNROLL
+    for (int64_t i = 0; i < LANES; i++) r[i] = t[i];
+  }
+}
+
+// LANES tokens from `token` on, LANES columns from `column` on, transposed; zeros where x ends.
+CRAM_TARGET CRAM_INLINE void block(const Linear& l, int64_t token, int64_t column, Floats* r) {
+  const int64_t there = l.width - column;
+  CRAM_UNROLL
+  for (int64_t i = 0; i < LANES; i++) {
+    r[i] = Floats{};
+    if (token + i >= l.tokens) continue;
+    const float* x = l.x + (token + i) * l.width + column;
+    if (there >= LANES)
+      r[i] = *reinterpret_cast<const Loose*>(x);
+    else
+      memcpy(&r[i], x, size_t(there) * sizeof(float));
+  }
+  transpose(r);
+}
+
+CRAM_TARGET CRAM_INLINE int64_t vectors(const Linear& l, int64_t first, int64_t least) {
+  int64_t count = CRAM_VECTORS;
+  while (count > least && count / 2 * LANES >= l.tokens - first) count /= 2;
+  return count;
+}
+
+// To bf16 and back: to nearest, ties to even; NaN stays NaN.
+CRAM_TARGET CRAM_INLINE void round_to_half(Floats& value) {
+  const Bits bits = (Bits)value, number = (Bits)(value == value);
+  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & number;
+  value = (Floats)((rounded | ((bits | 0x400000) & ~number)) & 0xffff0000u);
+}
+
+CRAM_TARGET void pack_floats(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
+  const int64_t wide = vectors(l, first, 1) * LANES;
+  for (int64_t j = 0; j < wide; j += LANES)
+    for (int64_t k = from; k < to; k += LANES) {
+      Floats r[LANES];
+      block(l, first + j, k, r);
+      CRAM_UNROLL
+      for (int64_t i = 0; i < LANES; i++) {
+        if (l.halves) round_to_half(r[i]);
+        *reinterpret_cast<Floats*>(panel + (k + i) * wide + j) = r[i];
+      }
+    }
+}
+
+// Two sums for each output, so that one multiplication need not wait for the last; the same two whatever V is.
+template <int V, bool HALVES>
+CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sum) {
+  const int32_t* ends = l.ends + t * (l.rows + 1);
+  const float* tile = panel + t * l.tile * V * LANES;
+  for (int64_t o = from; o < to; o++, sum += V) {
+    Floats even[V], odd[V];
+    for (int v = 0; v < V; v++) even[v] = t ? sum[v] : Floats{} + (l.bias ? l.bias[o] : 0.f), odd[v] = Floats{};
+    for (int64_t p = ends[o]; p < ends[o + 1]; p += 2) {
+      const bool two = p + 1 < ends[o + 1];
+      check(l, t, p);
+      const Floats* x = reinterpret_cast<const Floats*>(tile + l.columns[p] * V * LANES);
+      const float a = value<HALVES>(l, p);
+      CRAM_UNROLL
+      for (int v = 0; v < V; v++) even[v] += a * x[v];
+      if (!HALVES && !two) break;
+      check(l, t, p + 1);
+      const Floats* z = reinterpret_cast<const Floats*>(tile + l.columns[p + 1] * V * LANES);
+      const float b = value<HALVES>(l, p + 1);
+      CRAM_UNROLL
+      for (int v = 0; v < V; v++) odd[v] += b * z[v];
+    }
+    for (int v = 0; v < V; v++) sum[v] = even[v] + odd[v];
+  }
+}
+
+#ifdef CRAM_DOT
+// Of 32 tokens each quarter of a vector holds four of the first half and four of the second: what unpacking two such rows
+// gives is then in order.
+CRAM_TARGET void pack_halves(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
+  const int64_t wide = vectors(l, first, 2) * LANES;
+  const __m512i quarters = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  for (int64_t j = 0; j < wide; j += 2 * LANES)
+    for (int64_t k = from; k < to; k += LANES) {
+      Floats r[LANES], s[LANES];
+      block(l, first + j, k, r);
+      block(l, first + j + LANES, k, s);
+      CRAM_UNROLL
+      for (int64_t i = 0; i < LANES; i++) {
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)s[i], (__m512)r[i]);
+        _mm512_store_si512(panel + ((k + i) * wide + j) / 2, _mm512_permutexvar_epi64(quarters, both));
+      }
+    }
+}
+
+template <int V>
+CRAM_TARGET CRAM_INLINE void add_pair(const Linear& l, int64_t t, int64_t p, const float* tile, __m512* sum) {
+  check(l, t, p), check(l, t, p + 1);
+  uint32_t two;
+  memcpy(&two, static_cast<const uint16_t*>(l.values) + p, sizeof two);
+  const __m512bh pair = (__m512bh)_mm512_set1_epi32(int32_t(two));
+  const __m512i* x = reinterpret_cast<const __m512i*>(tile + l.columns[p] * V * LANES / 2);
+  const __m512i* z = reinterpret_cast<const __m512i*>(tile + l.columns[p + 1] * V * LANES / 2);
+  CRAM_UNROLL
+  for (int v = 0; v < V; v += 2) {
+    sum[v] = _mm512_dpbf16_ps(sum[v], (__m512bh)_mm512_unpacklo_epi16(x[v / 2], z[v / 2]), pair);
+    sum[v + 1] = _mm512_dpbf16_ps(sum[v + 1], (__m512bh)_mm512_unpackhi_epi16(x[v / 2], z[v / 2]), pair);
+  }
+}
+
+template <int V>
+CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sum) {
+  const int32_t* ends = l.ends + t * (l.rows + 1);
+  const float* tile = panel + t * l.tile * V * LANES / 2;
+  for (int64_t o = from; o < to; o++, sum += V) {
+    __m512 even[V], odd[V];
+    for (int v = 0; v < V; v++)
+      even[v] = t ? (__m512)sum[v] : _mm512_set1_ps(l.bias ? l.bias[o] : 0.f), odd[v] = _mm512_setzero_ps();
+    for (int64_t p = ends[o]; p < ends[o + 1]; p += 4) {
+      add_pair<V>(l, t, p, tile, even);
+      if (p + 2 >= ends[o + 1]) break;
+      add_pair<V>(l, t, p + 2, tile, odd);
+    }
+    for (int v = 0; v < V; v++) sum[v] = (Floats)even[v] + (Floats)odd[v];
+  }
+}
+#endif
+
+CRAM_TARGET void pack(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
+#ifdef CRAM_DOT
+  if (l.halves) return pack_halves(l, first, from, to, panel);
+#endif
+  pack_floats(l, first, from, to, panel);
+}
+
+template <int V>
+CRAM_TARGET void rows_of(const Linear& l, int64_t first, int64_t from, int64_t to, const float* panel, float* sums) {
+  for (int64_t t = 0; t == 0 || t * l.tile < l.width; t++) {
+    Floats* sum = reinterpret_cast<Floats*>(sums);
+#ifdef CRAM_DOT
+    if (l.halves && V > 1) add_halves<V>(l, t, from, to, panel, sum);
+#else
+    if (l.halves) add_floats<V, true>(l, t, from, to, panel, sum);
+#endif
+    if (!l.halves) add_floats<V, false>(l, t, from, to, panel, sum);
+  }
+  for (int64_t o = from; o < to; o += LANES)
+    for (int64_t j = 0; j < V * LANES && first + j < l.tokens; j += LANES) {
+      Floats r[LANES];
+      CRAM_UNROLL
+      for (int64_t i = 0; i < LANES; i++) r[i] = *reinterpret_cast<Floats*>(sums + (o - from + i) * V * LANES + j);
+      transpose(r);
+      for (int64_t i = 0; i < LANES && first + j + i < l.tokens; i++) {
+        float* y = l.y + (first + j + i) * l.rows + o;
+        if (o + LANES <= to)
+          *reinterpret_cast<Loose*>(y) = r[i];
+        else
+          memcpy(y, &r[i], size_t(to - o) * sizeof(float));
+      }
+    }
+}
+
+CRAM_TARGET void rows(const Linear& l, int64_t first, int64_t from, int64_t to, const float* panel, float* sums) {
+#ifdef CRAM_DOT
+  const int64_t count = vectors(l, first, l.halves ? 2 : 1);
+#else
+  const int64_t count = vectors(l, first, 1);
+#endif
+  if (count == 1) return rows_of<1>(l, first, from, to, panel, sums);
+  if (count == 2) return rows_of<2>(l, first, from, to, panel, sums);
+  if (count == 4) return rows_of<4>(l, first, from, to, panel, sums);
+  rows_of<CRAM_VECTORS>(l, first, from, to, panel, sums);
+}
+
+}  // namespace CRAM_NAME(CRAM_LEVEL)
+}  // namespace
+
+#undef CRAM_LEVEL
+#undef CRAM_BYTES
+#undef CRAM_VECTORS
+#undef CRAM_TARGET
+#undef CRAM_DOT
+#undef CRAM_PICK
+#undef CRAM_LOW
+#undef CRAM_HIGH
+#endif
