@@ -93,12 +93,14 @@ def make_results(
 
     Args:
         trainer, data, training, rows, argv, label: what was run, and what came of it.
-        flags: the dataclasses that the non-default arguments are taken from.
+        flags: the dataclasses that the non-default arguments are taken from; `rho` and `plus` are told anyway.
         surroundings: of `environment`, as it was when the run began.
     """
     start = next(part for part in flags if isinstance(part, ModelArguments))
     model = start.model_name_or_path or f"{trainer.model.config.model_type} from scratch"
     changed = {name: value for part in flags for name, value in _changed(part).items()}
+    if trainer.args.compressors:  # what the method is, told in full
+        changed |= {"rho": trainer.args.rho, "plus": trainer.args.plus}
     return Results(
         task=data.task,
         label=label,

@@ -67,7 +67,7 @@ class TestFinishedRun:
         assert all(0 < row.model_sparsity < row.sparsity for row in results.rows[1:])
         assert all({"f1", "exact_match", "loss"} <= row.metrics.keys() for row in results.rows)
         assert (results.label, results.training["updates"], results.rows[0].examples) == ("tiny", 4, 3)
-        assert results.config["compressors"] == ["topk:0.5"]
+        assert [results.config[name] for name in ("compressors", "rho", "plus")] == [["topk:0.5"], 0.005, True]
         assert Results.load(finished.parent / "adamw" / "results.json").label == "AdamW"
 
     def test_picture_card_and_prediction_files_are_there(self, finished):
