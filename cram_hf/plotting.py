@@ -76,7 +76,7 @@ def figure(results: Sequence[Results], metric: str | None = None, baseline: Resu
     colours = [*([MUTED] if baseline else []), *islice(cycle(COLOURS), len(results))]
     for order, (run, colour) in enumerate(zip(runs, colours, strict=True)):
         _draw_run(axes, run, metric, colour, markers, order)
-    _label(axes, results[0], metric, [row.metrics[metric] for run in runs for row in run.rows])
+    _label(axes, results, metric, [row.metrics[metric] for run in runs for row in run.rows])
     _legend(drawn, runs, colours, markers)
     return drawn
 
@@ -154,9 +154,10 @@ def _draw_run(axes: Axes, run: Results, metric: str, colour: str, markers: dict[
         axes.axhline(dense, color=colour, lw=1, ls=":", label=f"{run.label}: {DENSE}", zorder=2)
 
 
-def _label(axes: Axes, run: Results, metric: str, scores: list[float | None]) -> None:
-    name = run.model.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    axes.set_title(f"{name} on {run.task}: pruned in one shot, no retraining", loc="left", fontsize=12)
+def _label(axes: Axes, runs: Sequence[Results], metric: str, scores: list[float | None]) -> None:
+    names = {run.model.replace("\\", "/").rstrip("/").rpartition("/")[2] for run in runs}
+    name = names.pop() if len(names) == 1 else f"{len(names)} models"
+    axes.set_title(f"{name} on {runs[0].task}: pruned in one shot, no retraining", loc="left", fontsize=12)
     axes.set_xlabel("sparsity of the compressible weights (%)")
     axes.set_ylabel(NAMES.get(metric, metric))
     axes.set_xlim(-2, 102)

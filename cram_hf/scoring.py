@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,18 @@ class Scores:
         compressor: Compressor | None = None,
         weights: Mapping[str, Tensor] | None = None,
         spec: str | None = None,
+        extra: Callable[[Any], dict[str, float]] | None = None,
     ) -> Row:
-        """Returns the row under a compression, measured unless it is known; see `score` for the arguments."""
+        """Returns the row under a compression, measured unless it is known.
+
+        Args:
+            compressor, weights, spec: see `score`.
+            extra (`Callable`, *optional*): maps the predictions to further metrics of the row.
+        """
         name = spec or (compressor.spec if compressor else DENSE)
         if name not in self.rows:
-            self.rows[name] = score(self.trainer, self.sets, compressor, weights, name)[0]
+            row, predictions = score(self.trainer, self.sets, compressor, weights, name)
+            self.rows[name] = replace(row, metrics={**row.metrics, **extra(predictions)}) if extra else row
             results = self.results()
             self.rows[name] = results.rows[-1]  # in plain types: a score that is not finite is None
             if self.path:

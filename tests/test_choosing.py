@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cram_hf.choosing import Point, highest, spread, step_down
+from cram_hf.choosing import Point, highest, output_shift, spread, step_down
 from cram_hf.choosing.spread import hull
 
 thorough = settings(max_examples=200, deadline=None, derandomize=True)
@@ -156,8 +158,8 @@ class TestSpread:
     @pytest.mark.parametrize(
         ("points", "zeros", "sentence"),
         [
-            ([(0, 0.0), (4, math.nan)], 1, "w: a loss is not finite"),
-            ([(0, 0.0), (4, math.inf)], 1, "w: a loss is not finite"),
+            ([(0, 0.0), (4, math.nan)], 1, "w: a cost is not finite"),
+            ([(0, 0.0), (4, math.inf)], 1, "w: a cost is not finite"),
             ([(1, 0.0), (4, 1.0)], 1, r"w: points start at \(0, 0.0\)"),
             ([(0, 0.0), (4, 1.0), (4, 2.0)], 1, "their counts rise"),
             ([], 0, r"w: points start at \(0, 0.0\)"),
@@ -168,3 +170,17 @@ class TestSpread:
     def test_wrong_points_are_refused(self, points, zeros, sentence):
         with pytest.raises(ValueError, match=sentence):
             spread({"w": points}, zeros)
+
+
+class TestOutputShift:
+    FEATURES = Dataset.from_dict({"attention_mask": [[1, 1, 1], [1, 1, 0]]})
+
+    def test_is_the_mean_squared_difference(self):
+        dense, pruned = np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[1.0, 1.0], [2.0, 0.0]])
+        assert output_shift(dense, pruned, self.FEATURES) == (1 + 9) / 4
+
+    def test_of_logits_for_each_token_leaves_out_padding_and_the_mean_over_the_tokens(self):
+        dense = (np.zeros((2, 3)), np.zeros((2, 3)))
+        pruned = (np.array([[5.0, 5.0, 5.0], [1.0, 3.0, 99.0]]), np.array([[0.0, 3.0, 6.0], [0.0, 0.0, 7.0]]))
+        starts, ends = [0, 1], [6, 0]  # variances over the tokens of each row
+        assert output_shift(dense, pruned, self.FEATURES) == pytest.approx(sum(starts) / 2 + sum(ends) / 2)

@@ -7,11 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 from scoring_fixtures import mlm_flags, mlm_folder, qa_folder, squad_flags
 
 from cram_hf import parse_compressor, scoring
+from cram_hf.choosing import sensitivity
 from cram_hf.cli import main
 from cram_hf.results import Results, Row
 
@@ -32,15 +34,18 @@ def written(monkeypatch):
     rules: dict[str, Any] = {"rule": lambda spec, sparsity, examples: 80 - 10 * sparsity, "specs": []}
 
     def score(trainer, sets, compressor, weights=None, spec=None):
-        parts = (spec or "dense").partition(" ")[0].split(":")
+        spec = spec or "dense"
+        parts = spec.partition(" ")[0].split(":")
         sparsity = {"dense": 0.0, "nm": 0.5}.get(parts[0])
         if sparsity is None:
             sparsity = float(parts[1]) if parts[0] == "topk" else float(Path(parts[1]).stem)
         rules["specs"].append(f"{spec} {sets.examples}")
         value = rules["rule"](spec, sparsity, sets.examples)
-        return Row(spec, {"f1": value, "loss": 3 - value / 40}, sparsity, sparsity / 2, 0.1, sets.examples), None
+        metrics = {"f1": value, "loss": 3 - value / 40}
+        return Row(spec, metrics, sparsity, sparsity / 2, 0.1, sets.examples), np.array([value])
 
     monkeypatch.setattr(scoring, "score", score)
+    monkeypatch.setattr(sensitivity, "score", score)
     return rules
 
 
@@ -100,7 +105,6 @@ class TestAnswers:
         assert result["answers"][0]["spec"] == "topk:0.4"
         assert result["answers"][0]["drop"] == pytest.approx(0.1)
 
-
     def test_a_score_that_is_not_finite_is_no_score(self, model, squad, capsys, written):
         written["rule"] = lambda spec, sparsity, examples: math.inf if sparsity > 0.4 else 80.0
         result = choose(capsys, model, *squad, "--max-drop", "6")
@@ -142,19 +146,44 @@ class TestAllocated:
         result = choose(capsys, model, *squad, *words, "--out", str(tmp_path / "choice"))
         spec = result["answers"][1]["spec"]
         assert spec == f"layers:{tmp_path}/choice/layers/0.6.json"
-        assert result["comparison"] == {"sparsity": 0.6, "allocated": 77.0, "global": 74.0, "gain": pytest.approx(3)}
+        assert result["comparison"] == {
+            "sparsity": 0.6,
+            "allocated": 77.0,
+            "global": 74.0,
+            "gain": pytest.approx(3),
+            "global_highest": 0.3,
+            "beats": True,
+        }
         assert result["calibration"]["examples"] == 1
         zeros = {name: count / size for name, size, count in parse_compressor(spec).layers}
         assert all(share == 1.0 for name, share in zeros.items() if "query" in name)
         text = main(["choose", model, *squad, *words, "--out", str(tmp_path / "choice")])
         assert text == 0
-        assert "At 60.0 % allocated beats global on the same examples: f1 77 against 74.00" in capsys.readouterr().out
+        assert (
+            "allocated beats global: f1 77.0000 against 74.0000 at 60.0 % sparsity on the same examples; within"
+            in capsys.readouterr().out
+        )
 
     def test_says_when_it_does_not_beat_global(self, model, squad, tmp_path, capsys, written):
         words = ["--max-drop", "3", "--patterns", "allocated", "--calibration", "1", "--out", str(tmp_path / "choice")]
         assert main(["choose", model, *squad, *words]) == 0
         told = capsys.readouterr().out
-        assert "At 30.0 % allocated does not beat global on the same examples: f1 77 against 77.00" in told
+        assert "allocated does not beat global: f1 77.0000 against 77.0000 at 30.0 % sparsity on the same exa" in told
+        assert "within the budget it goes" not in told
+
+    def test_a_better_score_at_a_sparsity_below_that_of_global_is_no_win(
+        self, model, squad, tmp_path, capsys, written
+    ):
+        def rule(spec, sparsity, examples):
+            layers = spec.startswith("layers:")
+            return 80 - ((2 if sparsity <= 0.2 else 99) if layers else 10) * sparsity
+
+        written["rule"] = rule
+        words = ["--max-drop", "3", "--patterns", "allocated", "global", "--calibration", "1"]
+        assert main(["choose", model, *squad, *words, "--out", str(tmp_path / "choice")]) == 0
+        told = capsys.readouterr().out
+        assert "allocated does not beat global: f1 79.6000 against 78.0000 at 20.0 % sparsity" in told
+        assert "within the budget it goes to 20.0 %, global to 30.0 %." in told
 
     def test_what_it_answers_can_be_pruned(self, model, squad, tmp_path, capsys):
         out, train = tmp_path / "choice", ["--train_file", str(tmp_path / "squad.json")]

@@ -2,7 +2,7 @@
 
 from .bisection import highest, step_down
 from .search import ALL, STEPS, SUBSET, Answer, Budget, Search, is_lower_better
-from .sensitivity import SPARSITIES, allocation, sensitivities
+from .sensitivity import SPARSITIES, allocation, output_shift, sensitivities
 from .spread import Point, spread
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "allocation",
     "highest",
     "is_lower_better",
+    "output_shift",
     "sensitivities",
     "spread",
     "step_down",

@@ -3,53 +3,72 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from datasets import Dataset
 from tqdm import tqdm
 
 from ..compressors import LayerZeros, TopK
 from ..compressors.topk import pruned_count
+from ..evaluation import score
 from ..results import write_whole
 from ..scoring import Scores
 from .spread import Point, spread
 
-SPARSITIES = (0.5, 0.75, 0.9, 1.0)  # the last one closes each curve: a budget may need all of a layer
+SPARSITIES = (0.4, 0.6, 0.8, 1.0)  # the last one closes each curve: a budget may need all of a layer
+SHIFT = "shift"
 
 
 def sensitivities(scores: Scores) -> dict[str, list[Point]]:
-    """Returns name -> points (weights that go, rise of the loss), each layer pruned alone, by magnitude.
+    """Returns name -> points (weights that go, shift of the outputs), each layer pruned alone, by magnitude.
 
     Each layer is pruned to each of `SPARSITIES`; a small one, in which two of them are the same count, has fewer
-    points. Each point is a row of `scores`, called e.g. `topk:0.5 in encoder.layer.0.output.dense.weight`.
-
-    Raises:
-        ValueError: the set gives no loss, or one that is not finite.
+    points. Each point is a row of `scores`, called e.g. `topk:0.6 in encoder.layer.0.output.dense.weight`; its metric
+    `shift` is that of `output_shift`.
     """
     weights, curves = scores.trainer.compressible, dict[str, list[Point]]()
-    dense = _loss(scores)
+    scores.row()  # a results file begins with the dense model
+    dense = score(scores.trainer, scores.sets, None)[1]
+
+    def measured(predictions: Any) -> dict[str, float]:
+        return {SHIFT: output_shift(dense, predictions, scores.sets.features)}
+
     with tqdm(total=len(weights) * len(SPARSITIES), desc="layers alone", unit="point", disable=None) as bar:
         for name, weight in weights.items():
             curves[name] = [(0, 0.0)]
-            for sparsity in SPARSITIES:
-                count = pruned_count(sparsity, weight.numel())
+            for pruner in map(TopK, SPARSITIES):
+                count = pruned_count(pruner.sparsity, weight.numel())
                 if count > curves[name][-1][0]:
-                    curves[name].append((count, _loss(scores, name, sparsity) - dense))
+                    row = scores.row(pruner, {name: weight}, f"{pruner.spec} in {name}", measured)
+                    shift = row.metrics[SHIFT]
+                    curves[name].append((count, math.nan if shift is None else shift))  # NaN: refused by spread
                 bar.update()
     return curves
 
 
-def _loss(scores: Scores, name: str = "", sparsity: float = 0) -> float:
-    """The loss with one layer pruned, or that of the dense model."""
-    if name:
-        pruner = TopK(sparsity)
-        row = scores.row(pruner, {name: scores.trainer.compressible[name]}, f"{pruner.spec} in {name}")
-    else:
-        row = scores.row()
-    loss = row.metrics.get("loss")
-    if loss is None:
-        raise ValueError(f"{row.spec}: the loss is not finite or not known, so layers cannot be compared by it.")
-    return loss
+def output_shift(dense: Any, pruned: Any, features: Dataset) -> float:
+    """Returns the mean squared difference of two models' outputs on the same rows.
+
+    Squared shifts of small independent errors add up, which is what spreading a budget supposes; differences of losses
+    do not, and on few examples are mostly noise. Where there are several outputs, the logits of an answer's start and
+    end, they have a number for each token: padding is left out, and so is the mean over the tokens, which a softmax
+    ignores.
+    """
+    if not isinstance(dense, tuple):
+        return float(np.mean((np.asarray(pruned, np.float64) - dense) ** 2))
+    tokens = np.zeros(dense[0].shape, bool)
+    for row, mask in enumerate(features["attention_mask"]):
+        tokens[row, : len(mask)] = mask
+    counts, total = tokens.sum(1), 0.0
+    for before, after in zip(dense, pruned, strict=True):
+        change = np.where(tokens, np.asarray(after, np.float64) - before, 0)
+        mean = change.sum(1) / counts
+        total += float(np.mean((change**2).sum(1) / counts - mean**2))
+    return total
 
 
 def allocation(curves: Mapping[str, Sequence[Point]], sparsity: float, folder: Path) -> LayerZeros:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 Point = tuple[int, float]
-"""How many weights of a layer go, and what that alone costs (the rise of the loss)."""
+"""How many weights of a layer go, and what that alone costs."""
 
 
 def spread(curves: Mapping[str, Sequence[Point]], zeros: int) -> dict[str, int]:
@@ -58,7 +58,7 @@ def _slope(left: Point, right: Point) -> float:
 def _check(curves: Mapping[str, Sequence[Point]], zeros: int) -> None:
     for name, points in curves.items():
         if not all(math.isfinite(price) for _, price in points):
-            raise ValueError(f"{name}: a loss is not finite, so its layer cannot be compared with others.")
+            raise ValueError(f"{name}: a cost is not finite, so the layer cannot be compared with others.")
         if not points or points[0] != (0, 0.0) or any(a[0] >= b[0] for a, b in pairwise(points)):
             raise ValueError(f"{name}: points start at (0, 0.0) and their counts rise, but these are {list(points)}.")
     total = sum(points[-1][0] for points in curves.values())

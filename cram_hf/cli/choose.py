@@ -169,7 +169,10 @@ def _answer(search: Search, pattern: str, layers: Layers | None) -> Answer:
 
 
 def _comparison(search: Search, answers: list[Answer]) -> dict[str, Any] | None:
-    """The score of the allocated answer beside that of one global threshold at its sparsity, both on the whole set."""
+    """The allocated answer beside one global threshold: both scores at its sparsity on the whole set, both answers.
+
+    It beats global if its score is better there and, where global was asked for, its sparsity is not below global's.
+    """
     ours = next((answer for answer in answers if answer.pattern == ALLOCATED and answer.spec), None)
     if ours is None or ours.target is None:
         return None
@@ -178,7 +181,15 @@ def _comparison(search: Search, answers: list[Answer]) -> dict[str, Any] | None:
     dense, row = search.full.row(), search.full.row(plain)
     drop = search.budget.drop(dense, row)
     gain = None if drop is None or ours.drop is None else drop - ours.drop
-    return {"sparsity": ours.target, ALLOCATED: ours.score, "global": row.metrics[search.budget.metric], "gain": gain}
+    theirs = next((answer.target or 0.0 for answer in answers if answer.pattern == "global"), None)
+    return {
+        "sparsity": ours.target,
+        ALLOCATED: ours.score,
+        "global": row.metrics[search.budget.metric],
+        "gain": gain,
+        "global_highest": theirs,
+        "beats": gain is not None and gain > 0 and ours.target >= (theirs or 0.0),
+    }
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -46,16 +46,19 @@ def _table(result: dict[str, Any]) -> str:
 def _remarks(result: dict[str, Any]) -> list[str]:
     lines = [f"{answer['pattern']}: {answer['note']}." for answer in result["answers"] if answer["note"]]
     if compared := result["comparison"]:
-        gain = compared["gain"] or 0.0
-        verdict = "beats" if gain > 0 else "does not beat"
-        lines.append(
-            f"At {percent(compared['sparsity'])} {ALLOCATED} {verdict} global on the same examples: "
-            f"{result['metric']} {compared[ALLOCATED]:.4g} against {number(compared['global'], 4)}."
-        )
+        lines.append(_compared(compared, result["metric"]))
     best = max((a for a in result["answers"] if a["spec"]), key=lambda a: a["sparsity"], default=None)
     if best:
         lines.append(f"To write one: cram-hf prune {result['model']} --to {best['spec']} --out FOLDER")
     return lines
+
+
+def _compared(compared: dict[str, Any], metric: str) -> str:
+    ours, theirs = compared["sparsity"], compared["global_highest"]
+    scores = f"{number(compared[ALLOCATED], 4)} against {number(compared['global'], 4)}"
+    reach = "" if theirs is None else f"; within the budget it goes to {percent(ours)}, global to {percent(theirs)}"
+    verdict = "beats" if compared["beats"] else "does not beat"
+    return f"{ALLOCATED} {verdict} global: {metric} {scores} at {percent(ours)} sparsity on the same examples{reach}."
 
 
 def _tried(result: dict[str, Any]) -> list[str]:
