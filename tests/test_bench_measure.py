@@ -198,8 +198,8 @@ class TestVerdicts:
             "csr: pruned is faster in 1 of 2 comparisons, slower in 1, at best 0.60 of dense's time (topk:0.9, batch "
             "1, 16 tokens, 1 thread).",
             "onnxruntime: nothing to compare with; give compressions with --to.",
-            "Against the fastest engine for the dense model, a pruned model is faster in 0 of the 1 shapes where "
-            "pruning helps an engine.",
+            "Against the fastest of these engines for the dense model, a pruned one is faster in 0 of the 1 "
+            "shapes where pruning helps an engine.",
         ]
 
     def test_a_gain_without_a_reason_is_doubted(self):

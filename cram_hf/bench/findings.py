@@ -93,6 +93,6 @@ def _against_fastest_dense(rows: Sequence[Row]) -> list[str]:
     if not places:
         return []
     return [
-        f"Against the fastest engine for the dense model, a pruned model is faster in {won} of the {len(places)} "
-        "shapes where pruning helps an engine."
+        f"Against the fastest of these engines for the dense model, a pruned one is faster in {won} of the "
+        f"{len(places)} shapes where pruning helps an engine."
     ]

@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     engines = _engines(args.engine)
     _check(args)
     model, _ = load_checkpoint(args.model, args.trust_remote_code)
-    _check_fit(args, model.float(), compressors)
+    model.float()  # in place: everything is measured in fp32
+    _check_fit(args, model, compressors)
     with tempfile.TemporaryDirectory() as folder:
         subjects, specs = _subjects(args, model, compressors, Path(folder))
         result = _beginning(args, model, engines, specs)

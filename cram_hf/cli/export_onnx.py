@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     compressor = parse_compressor(args.to) if args.to else None
     _check(args)
     model, _ = load_checkpoint(args.model, args.trust_remote_code)
-    check_model(model.float())
+    model.float()  # in place: the file is fp32
+    check_model(model)
     weights = weights_of(model, args)
     if compressor:
         compressor.check(weights)
