@@ -149,6 +149,14 @@ def test_more_files_go_only_when_they_are_named(hub, slept, run_folder):
         publish(run_folder, "me/y", include=["logs"])
 
 
+def test_a_report_beside_the_card_is_linked_and_goes_too(run_folder):
+    assert "report.html" not in read_folder(run_folder, "me/model").files
+    (run_folder / "report.html").write_text("<title>a report</title>")
+    files = read_folder(run_folder, "me/model").files
+    assert files["report.html"] == run_folder / "report.html"
+    assert files["README.md"].decode().count("(report.html)") == 1
+
+
 def test_a_pruned_folder_without_a_card_gets_one_that_claims_no_score(hub, slept, make_model, tmp_path):
     parser = prune.argparse.ArgumentParser()
     prune.add(parser)

@@ -127,6 +127,8 @@ def prepare(name: str, args: argparse.Namespace, task: Task, task_args: Any, sam
     asked = replace(task_args, interim_eval_samples=sample) if draws else task_args
     data = task.prepare(asked, tokenizer, settings)
     _check_labels(name, model, data)
+    if data.prepare_model:
+        data.prepare_model(model)
     evaluation, part = data.evaluation, data.interim
     assert evaluation is not None
     assert part is not None

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from ..compressors import Compressor, parse_compressor
 from ..core import compressed
 from ..html_report import Heat, Run, check_together, page, read_bench, read_run, read_size
@@ -54,10 +56,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     runs = _runs(args)
     sizes, benches = list(map(read_size, args.size)), list(map(read_bench, args.bench))
     compressor = parse_compressor(args.spec)
-    heats, remarks = [], []
-    for each in runs:
-        found = _heat(each, compressor)
-        (remarks if isinstance(found, str) else heats).append(found)
+    found = [_heat(each, compressor) for each in tqdm(runs, desc="layers", unit="run", disable=None)]
+    heats = [heat for heat in found if isinstance(heat, Heat)]
+    remarks = [sentence for sentence in found if isinstance(sentence, str)]
     content = page(runs, heats, sizes=sizes, benches=benches, remarks=remarks).encode()
     _check_free(args.out)
     write_whole(args.out, content)

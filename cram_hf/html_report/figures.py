@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import vl_convert
@@ -25,6 +25,7 @@ CELL = 26
 FAINTEST, ON_HEAT_FROM = 0.03, 0.78
 
 Figure = list[str]
+Corner = Literal["top-left", "top-right", "bottom-left"]
 
 
 def curve(runs: Sequence[Results]) -> Figure:
@@ -102,7 +103,7 @@ class _Look:
         marks = alt.Chart(_data(points)).mark_point(filled=True, opacity=1, size=size)
         return marks.encode(x=x, y=y, color=self.color, shape=self.shape, description="text:N", **more)
 
-    def dash(self, field: str, kinds: list[str], corner: str) -> dict[str, alt.StrokeDash]:
+    def dash(self, field: str, kinds: list[str], corner: Corner) -> dict[str, alt.StrokeDash]:
         """Solid lines for the first kind and dashed ones for the second, with a legend where both are there."""
         look: dict[str, Any] = {"symbolStrokeColor": "var(--ink)", "symbolSize": 500, "direction": "vertical"}
         legend = alt.Legend(title=None, orient=corner, **look) if len(kinds) > 1 else None
@@ -141,7 +142,7 @@ def _drawn(layers: list[alt.Chart], height: int) -> Figure:
     return [_svg(chart, width, height + (60 if width == NARROW else 0)) for width in (WIDE, NARROW)]
 
 
-def _svg(chart: alt.LayerChart, width: int, height: int) -> str:
+def _svg(chart: Any, width: int, height: int) -> str:
     direction = "vertical" if width == NARROW else "horizontal"
     words = {"labelColor": "var(--ink)", "titleColor": "var(--ink)", "labelFontSize": 13, "titleFontSize": 13}
     lines = {"gridColor": "var(--faint)", "domainColor": "var(--line)", "tickColor": "var(--line)"}

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from cram_hf.results import Results
+from jinja2 import Environment, StrictUndefined
+
+from cram_hf.results import DENSE, Results
 from cram_hf.table import percent, share_of_dense
 
 from . import series, tables
@@ -63,8 +65,6 @@ def page(
     template, css, script = (resources.files(__package__).joinpath(part).read_text("utf-8") for part in PARTS)
     results = [run.results for run in runs]
     logged = [run for run in runs if run.losses]
-    from jinja2 import Environment, StrictUndefined
-
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return made.from_string(template).render(
         title=_title(results),
@@ -72,7 +72,7 @@ def page(
         script=script,
         script_hash=_hash(script),
         runs_table=tables.runs_table(runs),
-        curve=Figure(_curve_caption(results), _curve_words(results), figures.curve(results)),
+        curve=[_curve(results, figures)] if any(map(series.curve_points, results)) else [],
         scores_table=tables.scores_table(results),
         losses=[_losses(logged, figures)] if logged else [],
         heats=[_heat(heat, figures) for heat in heats],
@@ -102,6 +102,10 @@ def _title(runs: Sequence[Results]) -> str:
     return f"{', '.join(models) if len(models) < 3 else f'{len(models)} models'} on {runs[0].task}"
 
 
+def _curve(runs: Sequence[Results], figures: Any) -> Figure:
+    return Figure(_curve_caption(runs), _curve_words(runs), figures.curve(runs))
+
+
 def _curve_caption(runs: Sequence[Results]) -> str:
     lines = [
         f"{series.metric_name(runs[0].main_metric)} against the measured share of zeros among the compressible "
@@ -115,7 +119,7 @@ def _curve_caption(runs: Sequence[Results]) -> str:
 def _curve_words(runs: Sequence[Results]) -> str:
     words = []
     for run in runs:
-        scores = [f"{row.spec} {share_of_dense(run, row)}" for row in run.rows[1:]]
+        scores = [f"{row.spec} {share_of_dense(run, row)}" for row in run.rows if row.spec != DENSE]
         words.append(f"{run.label}: {series.metric_name(run.main_metric)} of dense: {', '.join(scores) or 'none'}.")
     return " ".join([f"{len(runs)} run{'s' * (len(runs) > 1)}.", *words, "All scores are in the table below."])
 

@@ -50,7 +50,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
 
 def _run_row(run: Results) -> list[Cell]:
     training = run.training or {}
-    updates, seconds = training.get("updates"), training.get("seconds")
+    updates = training.get("updates")
     dense, best = run.score(DENSE), _sparsest_near(run)
     examples = run.rows[0].examples
     return [
@@ -59,7 +59,7 @@ def _run_row(run: Results) -> list[Cell]:
         Cell(", ".join(map(str, run.config.get("compressors") or [])) or "dense only"),
         Cell(", ".join(map(str, run.seeds or [run.seed]))),
         Cell(NO_VALUE) if updates is None else Cell(f"{updates:,}", updates),
-        Cell(NO_VALUE) if seconds is None else Cell(_duration(seconds), seconds),
+        _time(training),
         Cell(f"{examples:,}", examples),
         Cell(number(dense, digits_of(run, run.main_metric)), dense),
         Cell(f"{best.spec} ({percent(best.sparsity)})", best.sparsity) if best else Cell("none"),
@@ -77,9 +77,17 @@ def _sparsest_near(run: Results) -> Row | None:
         for row in run.rows
         if row.spec != DENSE
         and (score := row.metrics[run.main_metric]) is not None
-        and sign * (score / dense - 1) >= -NEAR
+        and sign * (dense - score) <= NEAR * abs(dense)
     ]
     return max(near, key=lambda row: row.sparsity, default=None)
+
+
+def _time(training: dict[str, Any]) -> Cell:
+    """How long a training took; of one that was resumed, only the last part is known."""
+    seconds = training.get("seconds")
+    if training.get("resumed"):
+        return Cell("resumed")
+    return Cell(NO_VALUE) if seconds is None else Cell(_duration(seconds), seconds)
 
 
 def _duration(seconds: float) -> str:
@@ -91,17 +99,20 @@ def scores_table(runs: Sequence[Results]) -> Table:
     """Returns a row for each run and compression, with all its scores."""
     names = shown_metrics(runs[0])
     digits = {name: max(digits_of(run, name) for run in runs) for name in names}
-    shown = [series.metric_name(name) for name in names]
-    columns = ["run", "compression", "zeros (compressible)", "zeros (whole model)", *shown, f"{shown[0]} of dense"]
+    main, *others = [series.metric_name(name) for name in names]
+    columns = ["run", "compression", main, f"{main} of dense", *others, "zeros (compressible)", "zeros (whole model)"]
     rows = [_score_row(run, row, names, digits) for run in runs for row in run.rows]
     return Table("Scores of every run and compression", columns, rows, heads=2)
 
 
 def _score_row(run: Results, row: Row, names: Sequence[str], digits: dict[str, int]) -> list[Cell]:
+    """The cells of `cram_hf.table`, with the main score and its share first: a phone shows no more."""
     dense, score = run.score(DENSE), row.metrics[run.main_metric]
-    share = score / dense if dense and score is not None else None
-    keys = [None, row.sparsity, row.model_sparsity, *(row.metrics.get(name) for name in names), share]
-    return [Cell(run.label), *map(Cell, cells_of(run, row, names, digits), keys)]
+    keys = [row.sparsity, row.model_sparsity, *(row.metrics.get(name) for name in names)]
+    keys.append(score / dense if dense and score is not None else None)
+    spec, *texts = cells_of(run, row, names, digits)
+    zeros, model_zeros, main, *others, share = map(Cell, texts, keys)
+    return [Cell(run.label), Cell(spec), main, share, *others, zeros, model_zeros]
 
 
 def layers_table(label: str, spec: str, cells: series.Points) -> Table:

@@ -18,7 +18,7 @@ from cram_hf.card_bare import PACKED, PRUNING, bare_card, read_record
 from cram_hf.card_text import PLACE
 from cram_hf.results import TOKEN, Results
 
-CARD, RESULTS, INDEX = "README.md", "results.json", "model.safetensors.index.json"
+CARD, RESULTS, INDEX, REPORT = "README.md", "results.json", "model.safetensors.index.json", "report.html"
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", INDEX, PACKED)
 SETTINGS = ("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json")
 TOKENIZER = (
@@ -59,8 +59,8 @@ def read_folder(
 ) -> Folder:
     """Returns what a push of this folder would upload: weights, settings, tokenizer, card, records, picture.
 
-    Nothing is written. A folder without a `README.md` gets a plain card. In the card the place holder for the path
-    becomes `repo_id`; in `results.json` and `pruning.json` absolute paths are cut to their last part.
+    Nothing is written. A folder without a `README.md` gets a plain card. In the card a `report.html` that lies beside
+    it gets a link, and the place holder for the path becomes `repo_id`; in `results.json` and `pruning.json` absolute paths are cut to their last part.
 
     Args:
         path (`str` or `os.PathLike`): folder of a run, of an export, or of `cram-hf prune` or `cram-hf pack`.
@@ -126,6 +126,8 @@ def _card(folder: Path, repo_id: str, metadata: Mapping[str, Any]) -> str:
     """Returns the card's text, from the folder or made anew, with its metadata parsed once."""
     file = folder / CARD
     text = file.read_text(encoding="utf-8") if file.exists() else bare_card(folder)
+    if (folder / REPORT).exists() and f"({REPORT})" not in text:
+        text += f"\n[Report]({REPORT}): the curve, the layers, the training and all scores; download it to read it.\n"
     try:
         return with_metadata(text, metadata).replace(PLACE, repo_id)
     except ValueError as error:
