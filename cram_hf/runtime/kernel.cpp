@@ -76,22 +76,26 @@ inline void check(const Linear& l, int64_t tile, int64_t i) {  // in debug build
 #define CRAM_LEVEL plain
 #define CRAM_BYTES 16
 #define CRAM_VECTORS 8
+#define CRAM_SUMS 1
 #define CRAM_TARGET
 #include "kernel.cpp"
 #if defined(__x86_64__)
 #define CRAM_LEVEL avx2
 #define CRAM_BYTES 32
 #define CRAM_VECTORS 8
+#define CRAM_SUMS 1
 #define CRAM_TARGET __attribute__((target("avx2,fma")))
 #include "kernel.cpp"
 #define CRAM_LEVEL avx512
 #define CRAM_BYTES 64
 #define CRAM_VECTORS 4
+#define CRAM_SUMS 2
 #define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
 #include "kernel.cpp"
 #define CRAM_LEVEL avx512_bf16
 #define CRAM_BYTES 64
 #define CRAM_VECTORS 4
+#define CRAM_SUMS 2
 #define CRAM_DOT
 #define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
 #include "kernel.cpp"
@@ -311,29 +315,31 @@ CRAM_TARGET void pack_floats(const Linear& l, int64_t first, int64_t from, int64
     }
 }
 
-// Two sums for each output, so that one multiplication need not wait for the last; the same two whatever V is.
+// With CRAM_SUMS 2 an output has two sums, so that a multiplication need not wait for the last one; AVX2 lacks the
+// registers. Their order is the same whatever V is.
 template <int V, bool HALVES>
-CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sum) {
+CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* out) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const float* tile = panel + t * l.tile * V * LANES;
-  for (int64_t o = from; o < to; o++, sum += V) {
-    Floats even[V], odd[V];
-    for (int v = 0; v < V; v++) even[v] = t ? sum[v] : Floats{} + (l.bias ? l.bias[o] : 0.f), odd[v] = Floats{};
-    for (int64_t p = ends[o]; p < ends[o + 1]; p += 2) {
-      const bool two = p + 1 < ends[o + 1];
-      check(l, t, p);
-      const Floats* x = reinterpret_cast<const Floats*>(tile + l.columns[p] * V * LANES);
-      const float a = value<HALVES>(l, p);
-      CRAM_UNROLL
-      for (int v = 0; v < V; v++) even[v] += a * x[v];
-      if (!HALVES && !two) break;
-      check(l, t, p + 1);
-      const Floats* z = reinterpret_cast<const Floats*>(tile + l.columns[p + 1] * V * LANES);
-      const float b = value<HALVES>(l, p + 1);
-      CRAM_UNROLL
-      for (int v = 0; v < V; v++) odd[v] += b * z[v];
+  for (int64_t o = from; o < to; o++, out += V) {
+    Floats sum[CRAM_SUMS][V];
+    for (int v = 0; v < V; v++) {
+      sum[CRAM_SUMS - 1][v] = Floats{};
+      sum[0][v] = t ? out[v] : Floats{} + (l.bias ? l.bias[o] : 0.f);
     }
-    for (int v = 0; v < V; v++) sum[v] = even[v] + odd[v];
+    const int64_t end = ends[o + 1];
+    for (int64_t p = ends[o]; p < end; p += CRAM_SUMS) {
+      CRAM_UNROLL
+      for (int s = 0; s < CRAM_SUMS; s++) {
+        if (s && p + s >= end) break;
+        check(l, t, p + s);
+        const Floats* x = reinterpret_cast<const Floats*>(tile + l.columns[p + s] * V * LANES);
+        const float factor = value<HALVES>(l, p + s);
+        CRAM_UNROLL
+        for (int v = 0; v < V; v++) sum[s][v] += factor * x[v];
+      }
+    }
+    for (int v = 0; v < V; v++) out[v] = CRAM_SUMS > 1 ? sum[0][v] + sum[CRAM_SUMS - 1][v] : sum[0][v];
   }
 }
 
@@ -357,34 +363,38 @@ CRAM_TARGET void pack_halves(const Linear& l, int64_t first, int64_t from, int64
 }
 
 template <int V>
-CRAM_TARGET CRAM_INLINE void add_pair(const Linear& l, int64_t t, int64_t p, const float* tile, __m512* sum) {
-  check(l, t, p), check(l, t, p + 1);
-  uint32_t two;
-  memcpy(&two, static_cast<const uint16_t*>(l.values) + p, sizeof two);
-  const __m512bh pair = (__m512bh)_mm512_set1_epi32(int32_t(two));
-  const __m512i* x = reinterpret_cast<const __m512i*>(tile + l.columns[p] * V * LANES / 2);
-  const __m512i* z = reinterpret_cast<const __m512i*>(tile + l.columns[p + 1] * V * LANES / 2);
-  CRAM_UNROLL
-  for (int v = 0; v < V; v += 2) {
-    sum[v] = _mm512_dpbf16_ps(sum[v], (__m512bh)_mm512_unpacklo_epi16(x[v / 2], z[v / 2]), pair);
-    sum[v + 1] = _mm512_dpbf16_ps(sum[v + 1], (__m512bh)_mm512_unpackhi_epi16(x[v / 2], z[v / 2]), pair);
-  }
-}
-
-template <int V>
-CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sum) {
+CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* out) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const float* tile = panel + t * l.tile * V * LANES / 2;
-  for (int64_t o = from; o < to; o++, sum += V) {
-    __m512 even[V], odd[V];
-    for (int v = 0; v < V; v++)
-      even[v] = t ? (__m512)sum[v] : _mm512_set1_ps(l.bias ? l.bias[o] : 0.f), odd[v] = _mm512_setzero_ps();
-    for (int64_t p = ends[o]; p < ends[o + 1]; p += 4) {
-      add_pair<V>(l, t, p, tile, even);
-      if (p + 2 >= ends[o + 1]) break;
-      add_pair<V>(l, t, p + 2, tile, odd);
+  for (int64_t o = from; o < to; o++, out += V) {
+    __m512 sum[CRAM_SUMS][V];
+    for (int v = 0; v < V; v++) {
+      sum[0][v] = t ? (__m512)out[v] : _mm512_set1_ps(l.bias ? l.bias[o] : 0.f);
+      sum[1][v] = _mm512_setzero_ps();
     }
-    for (int v = 0; v < V; v++) sum[v] = (Floats)even[v] + (Floats)odd[v];
+    const int64_t end = ends[o + 1];
+    for (int64_t p = ends[o]; p < end; p += 2 * CRAM_SUMS) {
+      CRAM_UNROLL
+      for (int s = 0; s < CRAM_SUMS; s++) {
+        const int64_t i = p + 2 * s;
+        if (s && i >= end) break;
+        check(l, t, i), check(l, t, i + 1);
+        const __m512i* x = reinterpret_cast<const __m512i*>(tile + l.columns[i] * V * LANES / 2);
+        const __m512i* z = reinterpret_cast<const __m512i*>(tile + l.columns[i + 1] * V * LANES / 2);
+        int32_t pair;
+        memcpy(&pair, static_cast<const uint16_t*>(l.values) + i, sizeof pair);
+        const __m512bh factors = (__m512bh)_mm512_set1_epi32(pair);
+        CRAM_UNROLL
+        for (int v = 0; v < V; v += 2) {
+          __m512i a = x[v / 2], b = z[v / 2];
+          __asm__("" : "+v"(a), "+v"(b));  // else GCC loads each of them twice
+          const __m512i low = _mm512_unpacklo_epi16(a, b), high = _mm512_unpackhi_epi16(a, b);
+          sum[s][v] = _mm512_dpbf16_ps(sum[s][v], (__m512bh)low, factors);
+          sum[s][v + 1] = _mm512_dpbf16_ps(sum[s][v + 1], (__m512bh)high, factors);
+        }
+      }
+    }
+    for (int v = 0; v < V; v++) out[v] = (Floats)_mm512_add_ps(sum[0][v], sum[1][v]);
   }
 }
 #endif
@@ -441,6 +451,7 @@ CRAM_TARGET void rows(const Linear& l, int64_t first, int64_t from, int64_t to, 
 #undef CRAM_LEVEL
 #undef CRAM_BYTES
 #undef CRAM_VECTORS
+#undef CRAM_SUMS
 #undef CRAM_TARGET
 #undef CRAM_DOT
 #undef CRAM_PICK

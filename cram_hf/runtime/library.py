@@ -1,0 +1,127 @@
+"""The compiled kernel: where it is, what the processor has for it, and how it is called."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .layout import TILES, Packed
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+LEVELS = ("plain", "avx2", "avx512", "avx512_bf16")
+"""Instruction sets that the library has code for, each a superset of the one before."""
+SWITCH = "CRAM_HF_RUNTIME"
+"""Environment variable: `off`, or the highest of `LEVELS` that may be used."""
+ALONE = 2**19
+"""Multiplications (kept weights times tokens) below which one thread is as fast as several."""
+
+
+class Kernel:
+    """The library, at one of `LEVELS`."""
+
+    def __init__(self, library: ctypes.CDLL, level: str) -> None:
+        self.level = level
+        self._linear = library.cram_hf_linear
+        pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+        self._linear.argtypes = [pointer] * 3 + [long] * 3 + [pointer] * 3 + [long] + [whole] * 3 + [pointer]
+        self._team = _openmp()
+
+    @property
+    def dots(self) -> bool:
+        """Whether it multiplies in bf16; elsewhere bf16 weights are computed with in fp32."""
+        return self.level == "avx512_bf16"
+
+    def linear(self, x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
+        """Returns `x @ W.T + bias` as fp32 (tokens, rows), with as many threads as PyTorch is set to.
+
+        Args:
+            x: fp32 (tokens, width), contiguous.
+            packed: W.
+            bias: fp32 (rows,), contiguous, or `None`.
+
+        Raises:
+            MemoryError: no room for its temporaries.
+        """
+        y = torch.empty(x.shape[0], packed.shape[0])
+        kept = packed.values.numel()
+        failed = self._linear(
+            x.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            y.data_ptr(),
+            x.shape[0],
+            *packed.shape,
+            packed.ends.data_ptr(),
+            packed.columns.data_ptr(),
+            packed.values.data_ptr(),
+            TILES[packed.values.dtype],
+            packed.values.dtype == torch.bfloat16,
+            LEVELS.index(self.level),
+            torch.get_num_threads() if kept * x.shape[0] >= ALONE else 1,
+            self._team,
+        )
+        if failed:
+            raise MemoryError(f"no memory for a sparse layer of shape {packed.shape} and {x.shape[0]} tokens")
+        return y
+
+
+@cache
+def kernel() -> Kernel | None:
+    """Returns the kernel, or `None` where there is none; the reason is then logged, once.
+
+    Raises:
+        ValueError: the environment variable `CRAM_HF_RUNTIME` has an unknown value.
+    """
+    wanted = os.environ.get(SWITCH, LEVELS[-1])
+    if wanted not in ("off", *LEVELS):
+        raise ValueError(
+            f"{SWITCH} is {wanted!r}; it must be off or one of {', '.join(LEVELS)}. Unset it for the best."
+        )
+    if wanted == "off":
+        logger.warning("%s is off: sparse layers run in plain PyTorch.", SWITCH)
+        return None
+    try:
+        library = ctypes.CDLL(str(_path()))
+        found = int(library.cram_hf_version())
+        if found != VERSION:
+            raise OSError(f"it is version {found} of the kernel, not {VERSION}")
+    except OSError as error:
+        logger.warning(
+            "No compiled kernel (%s): sparse layers run in plain PyTorch. Install a C++ compiler (g++ or clang++) and "
+            "this package again.",
+            error,
+        )
+        return None
+    return Kernel(library, LEVELS[min(LEVELS.index(wanted), int(library.cram_hf_level()))])
+
+
+def _path() -> Path:
+    folder = Path(__file__).parent
+    paths = [folder / f"_kernel{suffix}" for suffix in EXTENSION_SUFFIXES]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        raise FileNotFoundError("it was not built when the package was installed")
+    return found
+
+
+def _openmp() -> int | None:
+    """The address of `GOMP_parallel` in the OpenMP library that PyTorch uses, or `None`.
+
+    Threads of another library would compete for the cores with PyTorch's, which keep looking for work for
+    milliseconds after each operation. Where it is not found the kernel starts threads of its own.
+    """
+    libraries = (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*")
+    for path in libraries:
+        try:
+            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p).value
+        except (OSError, AttributeError):
+            continue
+    return None

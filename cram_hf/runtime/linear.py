@@ -1,0 +1,165 @@
+"""A linear layer that leaves its zeros out: for inference on a CPU."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from .layout import Packed, Precision, pack, unpack
+from .library import kernel
+
+CSR_PAYS = 0.9
+"""Share of zeros from which on PyTorch's own sparse product is the better fallback; below it the dense one is."""
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class SparseLinear(nn.Module):
+    """`y = x W^T + b` for a W that is mostly zeros. It has no parameters: it cannot be trained.
+
+    A zero weight is left out, so that an infinite or NaN activation under it does not reach the output, as it would in
+    the dense layer. Sums are fp32 and of a fixed order: an output depends neither on the rest of its batch nor on the
+    number of threads. In bf16 activations are rounded to bf16 as well. Several threads may call one layer at a time.
+
+    `state_dict` gives the dense `weight` and `bias` of `nn.Linear`, so that a model is saved as an ordinary
+    checkpoint. Use `from_linear` to make one.
+    """
+
+    def __init__(self, packed: Packed, bias: Tensor | None = None, original: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = packed.shape
+        self.packed = packed
+        self.bias = bias
+        self.originals = () if original is None else (original,)  # in a tuple, it is no part of the model
+        self._fallback: Tensor | None = None
+
+    @classmethod
+    def from_linear(cls, layer: nn.Linear, precision: Precision = "fp32", *, keep_dense: bool = True) -> SparseLinear:
+        """Returns the layer without its zeros. Nothing is mutated.
+
+        Args:
+            layer (`nn.Linear`): on the CPU; fp32, bf16 or fp16.
+            precision (`str`, defaults to `"fp32"`): `"bf16"` rounds weights and activations.
+            keep_dense (`bool`, defaults to `True`): hold on to `layer`, for `restore` and `state_dict`.
+
+        Raises:
+            ValueError: the weight is of another type or elsewhere.
+        """
+        bias = None if layer.bias is None else layer.bias.detach().float().clone()
+        sparse = cls(pack(layer.weight, precision), bias, layer if keep_dense else None)
+        return sparse.train(layer.training)
+
+    @property
+    def original(self) -> nn.Linear | None:
+        """The dense layer that this one stands for, if it was kept."""
+        return self.originals[0] if self.originals else None
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight (out_features, in_features); made anew each time if the dense layer was not kept."""
+        return unpack(self.packed) if self.original is None else self.original.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (..., out_features) in the type of `x` (..., in_features).
+
+        Raises:
+            RuntimeError: a gradient is needed, or `x` has another width, type or device.
+        """
+        self._check(x)
+        if not _has_kernel():
+            return self._in_pytorch(x)
+        packed = self.packed
+        if torch.compiler.is_compiling():
+            return sparse_linear(x, packed.ends, packed.columns, packed.values, self.bias, self.out_features)
+        return _product(x, packed, self.bias)
+
+    def extra_repr(self) -> str:
+        zeros = 1 - self.packed.kept / max(1, self.in_features * self.out_features)
+        bias = self.bias is not None
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}, "
+            f"{self.packed.precision}, {zeros:.1%} zeros"
+        )
+
+    def _check(self, x: Tensor) -> None:
+        if torch.is_grad_enabled() and x.requires_grad:
+            raise RuntimeError(
+                "SparseLinear is for inference and has no gradient. Call the model under torch.inference_mode() or "
+                "torch.no_grad(), or type cram_hf.runtime.restore(model) to train it."
+            )
+        if x.dim() == 0 or x.shape[-1] != self.in_features:
+            raise RuntimeError(f"the input is of shape {tuple(x.shape)}; it must be (..., {self.in_features})")
+        if x.dtype not in FLOATS or x.device.type != "cpu":
+            raise RuntimeError(
+                f"the input is {x.dtype} on {x.device}; SparseLinear takes fp32, bf16 or fp16 on the CPU. Move the "
+                "model there, or type cram_hf.runtime.restore(model)."
+            )
+
+    def _in_pytorch(self, x: Tensor) -> Tensor:
+        if self._fallback is None:
+            self._fallback = _pytorch_weight(self.packed)
+        y = (x.bfloat16() if self.packed.precision == "bf16" else x).float()
+        if self._fallback.layout == torch.strided:
+            return linear(y, self._fallback, self.bias).to(x.dtype)
+        return _csr_product(y, self._fallback, self.bias).to(x.dtype)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        layer = self.original
+        weight, bias = (unpack(self.packed), self.bias) if layer is None else (layer.weight, layer.bias)
+        for name, tensor in (("weight", weight), ("bias", bias)):
+            if tensor is not None:
+                destination[prefix + name] = tensor if keep_vars else tensor.detach()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if any(prefix + name in state_dict for name in ("weight", "bias")):
+            raise RuntimeError(
+                f"{prefix.rstrip('.')} is a sparse layer and cannot be loaded into: type "
+                "cram_hf.runtime.restore(model) first, or load before accelerate(model)."
+            )
+
+
+@torch.library.custom_op("cram_hf::sparse_linear", mutates_args=(), device_types="cpu")
+def sparse_linear(
+    x: Tensor, ends: Tensor, columns: Tensor, values: Tensor, bias: Tensor | None, out_features: int
+) -> Tensor:
+    """The kernel as an operator that `torch.compile` leaves as it is."""
+    return _product(x, Packed((out_features, x.shape[-1]), ends, columns, values), bias)
+
+
+@sparse_linear.register_fake
+def _(x: Tensor, ends: Tensor, columns: Tensor, values: Tensor, bias: Tensor | None, out_features: int) -> Tensor:
+    return x.new_empty((*x.shape[:-1], out_features))
+
+
+@torch.compiler.assume_constant_result  # the compiler would look into the search for the library
+def _has_kernel() -> bool:
+    return kernel() is not None
+
+
+def _product(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
+    engine = kernel()
+    assert engine is not None
+    rows = math.prod(x.shape[:-1])  # not -1, which says nothing where the width is 0
+    y = engine.linear(x.detach().reshape(rows, x.shape[-1]).float().contiguous(), packed, bias)
+    return y.view(*x.shape[:-1], packed.shape[0]).to(x.dtype)
+
+
+def _pytorch_weight(packed: Packed) -> Tensor:
+    """W for PyTorch: as a compressed-sparse-row matrix where that is the faster one, else dense."""
+    dense = unpack(packed)
+    if int(dense.count_nonzero()) > (1 - CSR_PAYS) * dense.numel() or not dense.numel():
+        return dense
+    with warnings.catch_warnings():  # PyTorch calls CSR a beta each time
+        warnings.simplefilter("ignore", UserWarning)
+        return dense.to_sparse_csr()
+
+
+@torch.compiler.disable
+def _csr_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = (weight @ flat.t().contiguous()).t()
+    return (y if bias is None else y + bias).reshape(*x.shape[:-1], weight.shape[0])

@@ -1,0 +1,40 @@
+"""Sparse matrices, the float64 answer, and the kernel at each instruction set that the processor has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cram_hf.runtime import kernel
+from cram_hf.runtime.library import LEVELS, Kernel
+
+needs_kernel = pytest.mark.skipif(kernel() is None, reason="the package was installed without a C++ compiler")
+AVAILABLE = LEVELS[: LEVELS.index(found.level) + 1] if (found := kernel()) else ()
+
+
+def at(level: str, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """The kernel at this level until the test ends; every call may use several threads."""
+    engine = kernel()
+    assert engine is not None
+    monkeypatch.setattr(engine, "level", level)
+    monkeypatch.setattr("cram_hf.runtime.library.ALONE", 0)
+    return engine
+
+
+def sparse(rows: int, width: int, zeros: float, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    there = torch.rand(rows, width, generator=generator) >= zeros
+    return torch.randn(rows, width, generator=generator) * there
+
+
+def inputs(tokens: int, width: int, seed: int = 1) -> Tensor:
+    return torch.randn(tokens, width, generator=torch.Generator().manual_seed(seed))
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, precision: str) -> Tensor:
+    """The answer in float64, of operands that are rounded first where the kernel rounds them."""
+    if precision == "bf16":
+        x, weight = x.bfloat16(), weight.bfloat16()
+    y = x.double() @ weight.double().t()
+    return y if bias is None else y + bias.double()

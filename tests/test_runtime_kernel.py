@@ -1,0 +1,187 @@
+"""The compiled kernel against float64, at every instruction set that this processor has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runtime_fixtures import AVAILABLE, at, inputs, needs_kernel, product, sparse
+
+from cram_hf.runtime import kernel, pack
+from cram_hf.runtime.library import LEVELS
+
+pytestmark = needs_kernel
+SOURCE = Path(__file__).parents[1] / "cram_hf" / "runtime" / "kernel.cpp"
+each_level = pytest.mark.parametrize("level", AVAILABLE)
+each_precision = pytest.mark.parametrize("precision", ["fp32", "bf16"])
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def patch():
+    with pytest.MonkeyPatch.context() as context:
+        yield context
+
+
+@each_level
+@each_precision
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.integers(0, 70) | st.integers(250, 530),
+    width=st.integers(0, 70) | st.integers(120, 530),
+    tokens=st.integers(0, 140),
+    zeros=st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0]),
+    has_bias=st.booleans(),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**16),
+)
+def test_any_shape_and_mask_gives_the_answer_of_float64(
+    patch, level, precision, rows, width, tokens, zeros, has_bias, threads, seed
+):
+    weight, x = sparse(rows, width, zeros, seed), inputs(tokens, width, seed)
+    bias = inputs(1, rows, seed + 1)[0] if has_bias else None
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        y = at(level, patch).linear(x, pack(weight, precision), bias)
+    finally:
+        torch.set_num_threads(before)
+    expected = product(x, weight, bias, precision)
+    # a bound on fp32 sums of so many products, from the sums of their magnitudes
+    magnitude = product(x.abs(), weight.abs(), None if bias is None else bias.abs(), precision)
+    assert y.shape == expected.shape
+    assert bool(((y - expected).abs() <= 2**-24 * (width + 3) * magnitude + 1e-37).all())
+
+
+@each_level
+@each_precision
+def test_an_output_depends_neither_on_the_batch_nor_on_the_number_of_threads(monkeypatch, level, precision):
+    engine = at(level, monkeypatch)
+    packed, x, bias = pack(sparse(300, 300, 0.7), precision), inputs(200, 300), inputs(1, 300)[0]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = engine.linear(x, packed, bias)
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            for first, last in ((0, 1), (3, 20), (64, 128), (0, 200)):
+                assert torch.equal(engine.linear(x[first:last].contiguous(), packed, bias), whole[first:last])
+    finally:
+        torch.set_num_threads(before)
+
+
+@each_level
+@each_precision
+@pytest.mark.usefixtures("two_threads")
+def test_many_threads_on_one_matrix_get_the_same_answer(monkeypatch, level, precision):
+    engine = at(level, monkeypatch)
+    packed = pack(sparse(300, 260, 0.7), precision)
+    batches = [inputs(tokens, 260, tokens) for tokens in (1, 17, 40, 70, 130)] * 8
+    alone = [engine.linear(x, packed, None) for x in batches]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda x: engine.linear(x, packed, None), batches))
+    assert all(map(torch.equal, alone, together))
+
+
+@each_level
+def test_without_openmp_it_starts_threads_of_its_own(monkeypatch, level):
+    engine = at(level, monkeypatch)
+    packed, x = pack(sparse(300, 260, 0.7)), inputs(100, 260)
+    alone = engine.linear(x, packed, None)
+    monkeypatch.setattr(engine, "_team", None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(engine.linear(x, packed, None), alone)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_computes_with_several_threads(monkeypatch):
+    engine = at(AVAILABLE[-1], monkeypatch)
+    packed, x = pack(sparse(300, 260, 0.7)), inputs(100, 260)
+    parents = engine.linear(x, packed, None).clone()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(engine.linear(x, packed, None), parents) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@each_level
+@each_precision
+def test_infinity_and_nan_stay_with_their_token_and_their_weights(monkeypatch, level, precision):
+    weight = sparse(40, 300, 0.8)
+    weight[:, 7] = 0
+    weight[5, 7], weight[6, 8] = 2.0, float("nan")
+    x = inputs(70, 300)
+    x[3, 7], x[4, 7], x[5, 7] = float("inf"), float("nan"), float("-inf")
+    y = at(level, monkeypatch).linear(x, pack(weight, precision), None)
+    assert y[3, 5] == float("inf")
+    assert y[5, 5] == float("-inf")
+    assert y[4, 5].isnan()
+    assert bool(y[:, 6].isnan().all())
+    y[:, 5], y[:, 6] = 0, 0
+    assert bool(y.isfinite().all())
+
+
+@each_level
+@each_precision
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_an_infinite_activation_gives_infinity_for_an_odd_number_of_weights_too(monkeypatch, level, precision, kept):
+    weight = torch.zeros(1, 10)
+    weight[0, :kept] = 1.5
+    x = torch.ones(1, 10)
+    x[0, kept - 1] = float("inf")
+    assert at(level, monkeypatch).linear(x, pack(weight, precision), None).item() == float("inf")
+
+
+@each_level
+def test_denormals_are_numbers_in_fp32_as_in_a_dense_layer(monkeypatch, level):
+    weight, x = torch.tensor([[2.0**-140, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 2.0**-149], [8.0, 2.0**-130]])
+    y = at(level, monkeypatch).linear(x, pack(weight), None)
+    assert y.tolist() == [[2.0**-140, 2.0**-149], [2.0**-137, 2.0**-130]]
+    assert torch.equal(y, torch.nn.functional.linear(x, weight))
+
+
+def test_a_level_can_be_asked_for_in_the_environment(monkeypatch):
+    monkeypatch.setenv("CRAM_HF_RUNTIME", "plain")
+    kernel.cache_clear()
+    found = kernel()
+    monkeypatch.undo()
+    kernel.cache_clear()
+    assert found is not None
+    assert found.level == "plain"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_the_sanitizers_find_nothing(tmp_path, sanitizer):
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    flags = ["-std=c++17", "-O1", "-g", "-UNDEBUG", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-pthread"]
+    check = [compiler, *flags, str(Path(__file__).parent / "runtime_check.cpp"), "-o", str(tmp_path / "check")]
+    built = subprocess.run([*check, f"-I{SOURCE.parent}"], capture_output=True, text=True, check=False)
+    if "cannot find" in built.stderr:
+        pytest.skip(f"the compiler has no library for -fsanitize={sanitizer}")
+    assert built.returncode == 0, built.stderr
+    ran = subprocess.run([tmp_path / "check"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "products are right" in ran.stdout
+
+
+def test_levels_are_those_of_the_library():
+    assert AVAILABLE[0] == "plain"
+    assert LEVELS == ("plain", "avx2", "avx512", "avx512_bf16")
