@@ -60,7 +60,8 @@ def read_folder(
     """Returns what a push of this folder would upload: weights, settings, tokenizer, card, records, picture.
 
     Nothing is written. A folder without a `README.md` gets a plain card. In the card a `report.html` that lies beside
-    it gets a link, and the place holder for the path becomes `repo_id`; in `results.json` and `pruning.json` absolute paths are cut to their last part.
+    it gets a link, and the place holder for the path becomes `repo_id`; in `results.json` and `pruning.json` absolute
+    paths are cut to their last part.
 
     Args:
         path (`str` or `os.PathLike`): folder of a run, of an export, or of `cram-hf prune` or `cram-hf pack`.
