@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(task: Task, argv: Sequence[str] | None = None, model_arguments: type[ModelArguments] = ModelArguments) -> int:
-    """Runs a script and returns its exit code: 0, or 2 after one clear message for a user's mistake.
+    """Runs a script and returns its exit code: 0, 2 after one message for a user's mistake, 130 after Ctrl-C.
 
     Args:
         task: what is trained on.
@@ -44,6 +44,9 @@ def main(task: Task, argv: Sequence[str] | None = None, model_arguments: type[Mo
             raise
         sys.stderr.write(f"error: {error}\n(CRAM_HF_TRACEBACK=1 shows where.)\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nerror: stopped by Ctrl-C; the same command goes on from the last checkpoint.\n")
+        return 130
     return 0
 
 

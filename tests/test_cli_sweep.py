@@ -69,6 +69,21 @@ class TestOneModel:
         assert (ours.task, ours.label, ours.main_metric, ours.training) == ("squad", "multi", "f1", None)
         assert ours.config["max_seq_length"] == 64
 
+    def test_lengths_that_were_not_typed_are_those_of_the_run(self, model, squad, tmp_path, caplog):
+        run = tmp_path / "run"
+        words = ["--model_name_or_path", model, *squad[2:], "--do_train", "--max_steps", "1", "--do_eval"]
+        train = ["--train_file", squad[3], "--output_dir", str(run), "--report_to", "none"]
+        assert runner.main(Squad(), [*words, *train]) == 0
+        assert sweep(str(run), *squad[:4], "--to", "topk:0.5", "--out", str(tmp_path / "a")) == 0
+        assert "--max_seq_length 64 --doc_stride 16. Type others to change them." in caplog.text
+        asked = Results.load(tmp_path / "a" / "run" / "results.json")
+        assert asked.row("dense").metrics == pytest.approx(Results.load(run / "results.json").row("dense").metrics)
+        assert (
+            sweep(str(run), *squad[:4], "--max_seq_length", "72", "--to", "topk:0.5", "--out", str(tmp_path / "b"))
+            == 0
+        )
+        assert Results.load(tmp_path / "b" / "run" / "results.json").config["max_seq_length"] == 72
+
     def test_table_picture_and_json(self, model, squad, tmp_path, capsys):
         out = tmp_path / "sweep"
         assert sweep(model, *squad, "--to", "topk:0.5", "--out", str(out), "--label", "CrAM+ k50", "--json") == 0

@@ -22,7 +22,7 @@ from ..tasks.glue_tasks import GLUE_TASKS
 from ..tasks.mlm import MaskedLM
 from ..tasks.squad import Squad
 from ..trainer import CrAMTrainer
-from .models import load_checkpoint
+from .models import as_trained, load_checkpoint
 
 TASKS: tuple[Task, ...] = (Squad(), Glue(), MaskedLM())
 # What only training reads, and the sample, which `cram-hf choose` calls --subset.
@@ -110,6 +110,8 @@ class Ready:
 def prepare(name: str, args: argparse.Namespace, task: Task, task_args: Any, sample: int | None = None) -> Ready:
     """Returns what evaluates the model `name` on the data of `task_args`.
 
+    Flags that say how rows are read and were not typed are those of the run that made the model, see `as_trained`.
+
     Args:
         sample (`int`, *optional*): how many examples the sample has: those that the task draws by a hash for its
             interim evaluations, or the first rows where it draws none (masked language modelling).
@@ -122,7 +124,7 @@ def prepare(name: str, args: argparse.Namespace, task: Task, task_args: Any, sam
     if tokenizer is None:
         raise ValueError(f"{name} has no tokenizer, so no data can be read for it. Save one beside the model.")
     _check_class(name, model, task)
-    settings = _settings(args)
+    settings, task_args = _settings(args), as_trained(name, task_args, typed=vars(args))
     draws = sample is not None and "interim_eval_samples" in _names(task)
     asked = replace(task_args, interim_eval_samples=sample) if draws else task_args
     data = task.prepare(asked, tokenizer, settings)
