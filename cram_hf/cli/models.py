@@ -23,13 +23,9 @@ from ..weights import compressible_weights
 logger = logging.getLogger(__name__)
 
 # How a task reads its rows; where they come from and how many are scored is the user's to say.
-READING = ("max_seq_length", "doc_stride", "pad_to_max_length", "max_answer_length", "n_best_size")
-READING += (
-    "version_2_with_negative",
-    "null_score_diff_threshold",
-    "mlm_probability",
-    "line_by_line",
-    "whole_word_mask",
+READING = (
+    *("max_seq_length", "doc_stride", "pad_to_max_length", "max_answer_length", "n_best_size"),
+    *("version_2_with_negative", "null_score_diff_threshold", "mlm_probability", "line_by_line", "whole_word_mask"),
 )
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges*", "*.model", "*.spm")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
