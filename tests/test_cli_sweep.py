@@ -78,10 +78,8 @@ class TestOneModel:
         assert "--max_seq_length 64 --doc_stride 16. Type others to change them." in caplog.text
         asked = Results.load(tmp_path / "a" / "run" / "results.json")
         assert asked.row("dense").metrics == pytest.approx(Results.load(run / "results.json").row("dense").metrics)
-        assert (
-            sweep(str(run), *squad[:4], "--max_seq_length", "72", "--to", "topk:0.5", "--out", str(tmp_path / "b"))
-            == 0
-        )
+        typed = ["--max_seq_length", "72", "--doc_stride", "8"]
+        assert sweep(str(run), *squad[:4], *typed, "--to", "topk:0.5", "--out", str(tmp_path / "b")) == 0
         assert Results.load(tmp_path / "b" / "run" / "results.json").config["max_seq_length"] == 72
 
     def test_table_picture_and_json(self, model, squad, tmp_path, capsys):
