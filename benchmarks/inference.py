@@ -28,7 +28,7 @@ from transformers import BertConfig, BertModel
 from cram_hf import compressible_weights, parse_compressor
 from cram_hf.bench.sparse_layers import with_csr_
 from cram_hf.provenance import command_line, environment
-from cram_hf.results import write_whole
+from cram_hf.results import write_json
 from cram_hf.runtime import accelerate, kernel
 
 SHAPES = {
@@ -167,10 +167,9 @@ def main(argv: list[str]) -> None:
         "rows": rows,
         **environment(threads=max(options.threads)),
     }
-    text = json.dumps(report, indent=1)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json.dumps(report, indent=1) + "\n")
     if options.out:
-        write_whole(options.out, (text + "\n").encode())
+        write_json(options.out, report)
 
 
 if __name__ == "__main__":

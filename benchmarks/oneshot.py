@@ -48,7 +48,7 @@ from cram_hf.oneshot import (
 )
 from cram_hf.oneshot.patterns import masks_of
 from cram_hf.provenance import command_line, environment
-from cram_hf.results import write_whole
+from cram_hf.results import write_json
 from cram_hf.sparsity import measure
 from cram_hf.table import aligned
 from cram_hf.tasks.base import TaskData
@@ -219,7 +219,7 @@ def run(options: argparse.Namespace, argv: list[str]) -> None:
                 **environment(threads=torch.get_num_threads(), gpu=gpu),
             }
             document["rows"].append(row)
-            write_whole(options.out, (json.dumps(document, indent=1) + "\n").encode())
+            write_json(options.out, document)
             sys.stderr.write(f"{number}/{len(rows)} {method} {level}: F1 {row['metrics']['f1']:.2f}\n")
 
 

@@ -28,7 +28,7 @@ from transformers import BertConfig, BertForQuestionAnswering
 from cram_hf import compressible_weights, parse_compressor
 from cram_hf.packed import load_packed, save_packed
 from cram_hf.provenance import command_line, environment
-from cram_hf.results import write_whole
+from cram_hf.results import write_json, write_whole
 
 KINDS = ["fp32", "fp16", "bf16", "int8"]
 
@@ -152,10 +152,9 @@ def main(argv: list[str]) -> None:
             "peak_bytes": measure_memory(options),
             **environment(threads=torch.get_num_threads()),
         }
-    text = json.dumps(report, indent=1)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json.dumps(report, indent=1) + "\n")
     if options.out:
-        write_whole(options.out, (text + "\n").encode())
+        write_json(options.out, report)
 
 
 if __name__ == "__main__":

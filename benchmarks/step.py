@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from cram_hf import CrAMArguments, CrAMTrainer
 from cram_hf.provenance import command_line, environment
-from cram_hf.results import write_whole
+from cram_hf.results import write_json
 
 COMPRESSORS = ["topk:0.7", "topk:0.7:layer", "nm:2:4"]
 
@@ -182,10 +182,9 @@ def main(argv: list[str]) -> None:
                 threads=torch.get_num_threads(), gpu=torch.cuda.get_device_name() if options.device != "cpu" else None
             ),
         }
-    text = json.dumps(report, indent=1)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json.dumps(report, indent=1) + "\n")
     if options.out:
-        write_whole(options.out, (text + "\n").encode())
+        write_json(options.out, report)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from .compressors import Compressor
 from .core import compressed
+from .history import TIMES
 from .results import DENSE, Row
 from .sparsity import measure
 from .tasks.base import EvalSet
 from .trainer import CrAMTrainer
 
 logger = logging.getLogger(__name__)
-
-TIMING = ("runtime", "_per_second", "model_preparation_time")
 
 
 def score(
@@ -47,7 +46,7 @@ def score(
     metrics = {name.removeprefix("final_"): value for name, value in (outcome.metrics or {}).items()}
     row = Row(
         spec=spec or (compressor.spec if compressor else DENSE),
-        metrics={name: value for name, value in metrics.items() if not name.endswith(TIMING)},
+        metrics={name: value for name, value in metrics.items() if not name.endswith(TIMES)},
         sparsity=sparsity.compressible,
         model_sparsity=sparsity.model,
         seconds=round(time.perf_counter() - began, 1),

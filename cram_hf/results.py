@@ -104,8 +104,7 @@ class Results:
             raise FileExistsError(
                 f"{path} exists and results are never overwritten: choose another --output_dir, or move it away"
             )
-        text = json.dumps(self.document(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_whole(path, (text + "\n").encode())
+        write_json(path, self.document())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Results:
@@ -129,6 +128,12 @@ def _fields(document: dict[str, Any]) -> dict[str, Any]:
     if "seeds" in values:
         values["seeds"] = tuple(values["seeds"])
     return values | {"rows": tuple(Row(**row) for row in document["rows"])}
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> None:
+    """Replaces `path` by `document` as JSON, whole or not at all; a number that is not finite is a `ValueError`."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:

@@ -27,6 +27,7 @@ ALLOWED = {
         "torch",
         "transformers",
         "cram_hf.sparsity",
+        "cram_hf.runtime",
     },
     "oneshot": {"torch", "transformers", "tqdm", "cram_hf.compressors", "cram_hf.tasks"},
     "packed": {"numpy", "torch", "cram_hf.compressors", "cram_hf.results", "cram_hf.weights"},
@@ -58,6 +59,7 @@ ALLOWED = {
         "cram_hf.sparsity",
         "cram_hf.tasks",
         "cram_hf.trainer",
+        "cram_hf.history",
     },
     "scoring": {
         "torch",

@@ -152,6 +152,6 @@ class TestMistakes:
         def stop(*args: object, **kwargs: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("cram_hf.cli.prune.write_whole", stop)
+        monkeypatch.setattr("cram_hf.cli.prune.write_json", stop)
         assert main(["prune", folder, "--to", "topk:0.5", "--out", str(tmp_path / "out")]) == 130
         assert [path.name for path in tmp_path.iterdir()] == ["model"]

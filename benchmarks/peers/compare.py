@@ -30,7 +30,7 @@ from cram_hf.oneshot import batches, read_calibration, refit, sparsegpt, wanda_m
 from cram_hf.oneshot.layerwise import _gram, input_sums
 from cram_hf.oneshot.walk import Batch, Walk
 from cram_hf.provenance import command_line, environment
-from cram_hf.results import write_whole
+from cram_hf.results import write_json
 from cram_hf.table import aligned
 
 SPARSITIES = (0.5, 0.8)
@@ -266,7 +266,7 @@ def main(argv: list[str]) -> None:
     }
     sys.stdout.write(text(document) + "\n")
     if options.out:
-        write_whole(options.out, (json.dumps(document, indent=1) + "\n").encode())
+        write_json(options.out, document)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
 
+from ..runtime.csr import csr_linear, to_csr
 from ..sparsity import follows_nm
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -28,15 +28,11 @@ class CSRLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        with warnings.catch_warnings():  # PyTorch calls CSR a beta each time
-            warnings.simplefilter("ignore", UserWarning)
-            self.weight = linear.weight.detach().to_sparse_csr()
+        self.weight = to_csr(linear.weight.detach())
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        columns = x.reshape(-1, x.shape[-1]).t().contiguous()
-        y = (self.weight @ columns).t()
-        return (y if self.bias is None else y + self.bias).reshape(*x.shape[:-1], -1)
+        return csr_linear(x, self.weight, self.bias)
 
 
 def with_csr_(model: Model) -> Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from ..compressors import LayerZeros, TopK
 from ..compressors.topk import pruned_count
 from ..evaluation import score
-from ..results import write_whole
+from ..results import write_json
 from ..scoring import Scores
 from .spread import Point, spread
 
@@ -80,5 +79,5 @@ def allocation(curves: Mapping[str, Sequence[Point]], sparsity: float, folder: P
     zeros = spread(curves, pruned_count(sparsity, sum(points[-1][0] for points in curves.values())))
     layers = tuple((name, points[-1][0], zeros[name]) for name, points in curves.items())
     found = LayerZeros(str(folder / f"{sparsity}.json"), layers)
-    write_whole(found.path, (json.dumps(found.document(), indent=1) + "\n").encode())
+    write_json(found.path, found.document())
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
-import json
 import logging
 import sys
 import tempfile
@@ -34,7 +33,7 @@ from ..bench import (
 )
 from ..compressors import Compressor, parse_compressor
 from ..provenance import command_line, environment
-from ..results import write_whole
+from ..results import write_json
 from ..sparsity import measure
 from ..table import NO_VALUE, aligned, percent
 from .models import add_model, add_weights, load_checkpoint, weights_of
@@ -230,7 +229,7 @@ def _finish(args: argparse.Namespace, result: dict[str, Any], complete: bool) ->
     result["complete"] = complete
     result["ok"] = not any("error" in row for row in result["rows"])
     if args.out:
-        write_whole(args.out, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(args.out, result)
 
 
 def _version(engine: Engine) -> str | None:

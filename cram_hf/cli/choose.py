@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import logging
 import math
 import re
@@ -28,7 +27,7 @@ from ..choosing import (
 )
 from ..compressors import TopK, parse_compressor
 from ..provenance import command_line, environment
-from ..results import write_whole
+from ..results import write_json
 from ..tasks.base import Task
 from .choose_text import ALLOCATED, text
 from .evaluating import Ready, add_task, calibration, prepare, scores_of, task_of
@@ -108,7 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             logger.warning("What was measured is kept in %s; the same command goes on from there.", out)
         raise
     if out:
-        write_whole(out / RECORD, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(out / RECORD, result)
     return result
 
 

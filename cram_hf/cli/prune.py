@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from ..export import appearing, check_free, export
 from ..oneshot import Method, batches, output_moments, permute_channels_, prune_with_data_, read_calibration, repair_
 from ..oneshot import sample as draw_texts
 from ..provenance import command_line, environment
-from ..results import write_whole
+from ..results import write_json
 from ..table import percent
 from .models import add_model, add_weights, load_checkpoint, weights_of
 
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "command": command_line(sys.argv),
             **environment(threads=torch.get_num_threads(), gpu=_gpu(model)),
         }
-        write_whole(folder / RECORD, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(folder / RECORD, result)
     return result
 
 

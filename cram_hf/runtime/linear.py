@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from .csr import csr_linear, to_csr
 from .layout import Packed, Precision, pack, unpack
 from .library import kernel
 
@@ -105,7 +105,7 @@ class SparseLinear(nn.Module):
         y = (x.bfloat16() if self.packed.precision == "bf16" else x).float()
         if self._fallback.layout == torch.strided:
             return linear(y, self._fallback, self.bias).to(x.dtype)
-        return _csr_product(y, self._fallback, self.bias).to(x.dtype)
+        return csr_linear(y, self._fallback, self.bias).to(x.dtype)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         layer = self.original
@@ -153,13 +153,4 @@ def _pytorch_weight(packed: Packed) -> Tensor:
     dense = unpack(packed)
     if int(dense.count_nonzero()) > (1 - CSR_PAYS) * dense.numel() or not dense.numel():
         return dense
-    with warnings.catch_warnings():  # PyTorch calls CSR a beta each time
-        warnings.simplefilter("ignore", UserWarning)
-        return dense.to_sparse_csr()
-
-
-@torch.compiler.disable
-def _csr_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    y = (weight @ flat.t().contiguous()).t()
-    return (y if bias is None else y + bias).reshape(*x.shape[:-1], weight.shape[0])
+    return to_csr(dense)

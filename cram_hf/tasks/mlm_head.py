@@ -1,4 +1,4 @@
-"""Training spares the vocabulary head the positions that have no label: five of six, and the head is half the work."""
+"""Training spares the vocabulary head the positions that have no label, five of six."""
 
 from __future__ import annotations
 
