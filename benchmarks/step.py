@@ -5,19 +5,22 @@
 The floor of a CrAM update is two forward-backward passes. Both sides take turns, so that the machine's noise meets
 both; the figure is the median over the rounds of (CrAM update / two plain passes of the same round). Memory is the
 peak resident set (on a GPU: the peak of allocated memory) of fresh processes: a plain update of two passes, which
-like CrAM+ holds the gradient of the first during the second, and a CrAM update. Allowed are one copy of the touched
-weights and one byte for each compressible weight.
+like CrAM+ holds the gradient of the first during the second, and a CrAM update. The allocator of glibc is told there
+to give freed memory back at once, so that the peak counts live memory and not its fragments. Allowed are one copy of
+the touched weights and one byte for each compressible weight.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from cram_hf.provenance import command_line, environment
 from cram_hf.results import write_json
 
 COMPRESSORS = ["topk:0.7", "topk:0.7:layer", "nm:2:4"]
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 
 
 def make_trainer(options: argparse.Namespace, compressor: str | None, folder: str) -> Trainer:
@@ -67,6 +71,9 @@ class Update:
         trainer.current_gradient_accumulation_steps = 1
         trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.0)
         trainer.model_wrapped = trainer.accelerator.prepare_model(trainer.model)
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                parameter.mul_(1)  # a checkpoint's pages are only resident once written, as any optimizer's step does
 
     def __call__(self) -> None:
         window, items = self.trainer.get_batch_samples(iter([self.batch]), 1, self.trainer.args.device)
@@ -140,7 +147,8 @@ def measure_memory(options: argparse.Namespace, argv: list[str], folder: str) ->
 
     def worker(name: str) -> int:
         command = [sys.executable, __file__, *argv, "--worker", name]
-        return min(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3))
+        run = partial(subprocess.run, command, capture_output=True, text=True, check=True, env=os.environ | GIVE_BACK)
+        return min(int(run().stdout) for _ in range(3))
 
     plain = worker("plain")
     return [
