@@ -1,13 +1,14 @@
 # make demo      the main job offline: a real BERT, AdamW against CrAM+, one table, one picture
 # make test      the fast tests          make test-all   all of them
 # make check     ruff, format, mypy, links of the docs
+# make docs      the API reference, into docs/api
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet
 DEMO = demo
 
-.PHONY: install install-demo model demo test test-all check format clean
+.PHONY: install install-demo model demo test test-all check docs format clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,9 +40,12 @@ check:
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
+docs:
+	$(BIN)/python docs/api.py
+
 format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build docs/api *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

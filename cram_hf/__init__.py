@@ -1,11 +1,36 @@
 """cram_hf: train one BERT that can be pruned in one shot when it is deployed (CrAM, ICLR 2023)."""
 
-from .arguments import CrAMArguments
-from .compressors import NM, Chain, Compressor, Quantize, TopK, parse_compressor
-from .core import compressed, cram_point, cram_step, swapped
-from .rng import draw
-from .trainer import CrAMTrainer
-from .weights import compressible_weights
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .arguments import CrAMArguments
+    from .compressors import NM, Chain, Compressor, Quantize, TopK, parse_compressor
+    from .core import compressed, cram_point, cram_step, swapped
+    from .rng import draw
+    from .trainer import CrAMTrainer
+    from .weights import compressible_weights
+else:  # imported when they are asked for: PyTorch and transformers take seconds, and `cram-hf --help` needs neither
+    from importlib import import_module
+
+    _HOMES = {
+        "arguments": ("CrAMArguments",),
+        "compressors": ("NM", "Chain", "Compressor", "Quantize", "TopK", "parse_compressor"),
+        "core": ("compressed", "cram_point", "cram_step", "swapped"),
+        "rng": ("draw",),
+        "trainer": ("CrAMTrainer",),
+        "weights": ("compressible_weights",),
+    }
+
+    def __getattr__(name: str) -> object:
+        home = next((home for home, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 

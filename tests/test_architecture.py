@@ -31,7 +31,7 @@ ALLOWED = {
     },
     "oneshot": {"torch", "transformers", "tqdm", "cram_hf.compressors", "cram_hf.tasks"},
     "packed": {"numpy", "torch", "cram_hf.compressors", "cram_hf.results", "cram_hf.weights"},
-    "runtime": {"numpy", "torch"},
+    "runtime": {"numpy", "torch", "cram_hf.packed"},
     "monitor": {"torch", "accelerate", "cram_hf.compressors", "cram_hf.core"},
     "support": {"torch", "transformers"},
     "arguments": {"torch", "transformers", "cram_hf.compressors", "cram_hf.core"},

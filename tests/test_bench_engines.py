@@ -28,6 +28,7 @@ from cram_hf.bench import ENGINES, Cell, check_model, example, longest, measure_
 from cram_hf.bench.inputs import Logits, input_names, output_names, padded
 from cram_hf.bench.measure import difference, thread_count
 from cram_hf.bench.sparse_layers import CSRLinear, UnsuitableError, semi_structured_layers, with_csr_
+from cram_hf.runtime import SparseLinear, kernel
 
 BY_NAME = {engine.name: engine for engine in ENGINES}
 SMALL = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
@@ -198,6 +199,32 @@ class TestSparseLayers:
         subjects = [make_subject(spec, Path(), small_model(64)) for spec in ("as it is", "nm:2:4")]
         rows = measure_cell(BY_NAME["semi-structured"], subjects, Cell(2, 16, 1), rounds=2, seed=0)
         assert all("milliseconds" in row for row in rows), rows
+
+
+class TestSparseRuntime:
+    @pytest.mark.skipif(kernel() is None, reason="the kernel was not built: there is no C++ compiler")
+    @pytest.mark.parametrize(("name", "most"), [("sparse", 1e-4), ("sparse-bf16", 0.05)])
+    def test_its_logits_are_pytorchs(self, name, most):
+        model = small_model(128, initializer_range=0.1)
+        subjects = [make_subject(spec, Path(), model) for spec in ("as it is", "topk:0.8:layer")]
+        dense, pruned = measure_cell(BY_NAME[name], subjects, Cell(2, 6, 1), rounds=2, seed=0)
+        assert dense["milliseconds"]
+        assert pruned["ratio"]["rounds"] == 2
+        assert pruned["max_difference"] < most
+        assert (dense["max_difference"] == 0) == (name == "sparse")
+        assert not any(isinstance(module, SparseLinear) for module in subjects[1].model.modules())
+
+    @pytest.mark.parametrize("spec", ["as it is", "topk:0.9"])
+    def test_it_is_not_for_dense_or_tiny_layers(self, spec):
+        with pytest.raises(UnsuitableError, match=r"no linear layer is large and half of it zero|no kernel here"):
+            BY_NAME["sparse"].make(make_subject(spec, Path()), {})
+
+    def test_without_a_kernel_it_says_what_is_missing(self, pruned, monkeypatch):
+        monkeypatch.setattr("cram_hf.bench.engines.kernel", lambda: None)
+        with pytest.raises(
+            UnsuitableError, match=r"no kernel here; install the package again where a C\+\+ compiler is"
+        ):
+            BY_NAME["sparse-bf16"].make(pruned, {})
 
 
 class TestMissing:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import configparser
 import json
-from importlib import metadata
+import subprocess
+import sys
+from importlib import import_module, metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
@@ -27,6 +30,7 @@ def command(monkeypatch):
         NAME="fake-one", add=add, run=lambda args: {"model": args.model, "answer": args.answer}, text=str
     )
     monkeypatch.setattr(cli, "COMMANDS", (fake, SimpleNamespace(NAME="other")))
+    monkeypatch.setitem(sys.modules, "cram_hf.cli.fake_one", fake)
     return fake
 
 
@@ -122,6 +126,53 @@ def test_every_command_has_help_with_an_example(command, capsys):
     told = capsys.readouterr().out
     assert f"example: cram-hf {command.NAME} " in told
     assert "--json" in told
+
+
+HEAVY = {"torch", "transformers", "datasets", "numpy", "pyarrow", "huggingface_hub", "yaml"}
+
+
+QUICK = [["--help"], ["--version"], ["sizes"], ["size", "--spce"], *([command.NAME, "--help"] for command in COMMANDS)]
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_help_and_typing_errors_come_without_what_is_slow_to_import(words):
+    code = f"import sys; from cram_hf.cli import main; main({words}); sys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "argparse" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.NAME)
+def test_what_a_command_does_is_in_the_module_of_its_name(command):
+    module = import_module(f"cram_hf.cli.{command.NAME.replace('-', '_')}")
+    assert callable(module.run)
+    assert callable(module.text)
+
+
+def test_words_that_stand_in_the_flags_are_those_of_the_package():
+    from cram_hf.bench import ENGINES
+    from cram_hf.cli import flags
+    from cram_hf.cli.evaluating import TASKS
+    from cram_hf.cli.flags.task import ARGUMENTS
+    from cram_hf.oneshot import Method
+    from cram_hf.packed import FILE_NAME, Precision
+
+    assert tuple(engine.name for engine in ENGINES) == flags.bench.ENGINES
+    assert get_args(Method) == flags.prune.METHODS
+    assert get_args(Precision) == flags.pack.PRECISIONS
+    assert FILE_NAME in cli._parser(flags.pack).description
+    assert {task.name: task.Arguments for task in TASKS} == ARGUMENTS
+
+
+@pytest.mark.parametrize("name", ["sweep", "choose"])
+def test_a_flag_of_several_tasks_says_what_each_does_with_it(name, capsys):
+    assert main([name, "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "squad: Tokens of a feature: question, special tokens and a part of the context. glue: Tokens of a" in told
+    assert "mlm: Tokens of a row, special ones included. Default: the tokenizer's limit, at most 1024." in told
+    assert "squad, glue: Make the features anew, even if cached. mlm: Make the rows anew, even if cached." in told
+    assert "--doc_stride VALUE squad: Tokens that neighbouring windows over a long context share." in told
 
 
 def test_the_console_script_calls_main():

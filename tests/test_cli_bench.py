@@ -83,6 +83,22 @@ class TestResult:
         )
         assert [line.partition(":")[0] for line in lines[17:19]] == ["eager", "csr"]
 
+    def test_without_a_pruned_model_there_is_no_column_for_a_comparison(self, result):
+        dense = {**result, "specs": result["specs"][:1], "rows": result["rows"][:1]}
+        header, _, row = text(dense).splitlines()[:3]
+        names = [
+            "engine",
+            "compression",
+            "batch",
+            "tokens",
+            "threads",
+            "ms a batch (quartiles)",
+            "sequences/s",
+            "off by",
+        ]
+        assert [cell.strip() for cell in header.strip("| ").split("|")] == names
+        assert row.split("|")[-2].strip() == "0.0e+00"
+
 
 class TestEngines:
     def test_those_that_are_not_there_are_listed_with_what_to_type(self, folder, monkeypatch, capsys):
@@ -146,7 +162,7 @@ class TestMistakes:
             (["--engine", "onxruntime", "tensorrt"], "--engine onxruntime (did you mean onnxruntime?), tensorrt"),
             (
                 ["--engine", "torch"],
-                "there are eager, compile, onnxruntime, openvino, csr, semi-structured, ",
+                "there are eager, compile, onnxruntime, openvino, csr, sparse, sparse-bf16, semi-structured, ",
             ),
             (
                 ["--threads", "0", "--batch_size", "1", "-1"],

@@ -91,6 +91,20 @@ def test_a_file_that_computes_something_else_is_not_kept(file, folder, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_onnx_runtime_refuses_is_told_and_not_kept(folder, tmp_path, monkeypatch, capsys):
+    def written(model, path, opset):
+        path.write_bytes(b"no graph")
+        return opset
+
+    monkeypatch.setattr("cram_hf.cli.export_onnx.export_onnx", written)
+    told = refused(capsys, folder, "--opset", "17", "--out", str(tmp_path / "a.onnx"))
+    told = told[told.index("error: ") :]  # after the progress bar of loading
+    assert told.startswith("error: ONNX Runtime cannot run the exported model: ")
+    assert told.endswith(" Nothing was written. Leave --opset out, or type another.\n")
+    assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_and_ctrl_c_leave_nothing(folder, tmp_path, monkeypatch, capsys):
     def failing(error):
         def write(model, path, opset):
@@ -137,8 +151,8 @@ def test_a_missing_extra_is_told_with_what_to_type(folder, monkeypatch, capsys):
 def test_the_opset_is_the_one_asked_for_or_none(folder, tmp_path, capsys):
     import onnx
 
-    assert main(["export-onnx", folder, "--opset", "17", "--out", str(tmp_path / "a.onnx")]) == 0
-    assert onnx.load(tmp_path / "a.onnx").opset_import[0].version == 17
+    assert main(["export-onnx", folder, "--opset", "18", "--out", str(tmp_path / "a.onnx")]) == 0
+    assert onnx.load(tmp_path / "a.onnx").opset_import[0].version == 18
     capsys.readouterr()
     told = refused(capsys, folder, "--opset", "9", "--out", str(tmp_path / "b.onnx"))
     assert "--opset 9: the exporter cannot write it" in told

@@ -9,6 +9,7 @@ import pytest
 import torch
 from cli_fixtures import saved
 from conftest import HEADS
+from results_fixtures import make_results
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from cram_hf import NM, TopK, compressible_weights, parse_compressor
@@ -63,6 +64,34 @@ class TestWhatIsWritten:
         assert json.loads((Path(result["out"]) / "pruning.json").read_text()) == result
         assert {"command", "versions", "machine", "commit", "seed"} <= result.keys()
         assert sorted(path.name for path in Path(folder).parent.iterdir()) == ["model", "out"]
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "\nIt was trained for topk:0.5, nm:2:4 (rho 0.01).\n"),
+            ({"config": {"learning_rate": 1e-4}}, "\nIt was trained without CrAM.\n"),
+            ({"training": None}, ""),
+        ],
+    )
+    def test_the_record_says_how_the_model_was_trained(self, changes, said, folder, capsys):
+        make_results(**changes).save(Path(folder) / "results.json")
+        assert main(["prune", folder, "--to", "topk:0.5", "--out", f"{folder}-out"]) == 0
+        told = capsys.readouterr().out
+        assert said in told
+        assert ("trained" in told) == bool(said)
+        record = json.loads(Path(f"{folder}-out", "pruning.json").read_text())["trained"]
+        if not said:
+            assert record is None
+        elif "without" in said:
+            assert record == {"compressors": []}
+        else:
+            assert (record["compressors"], record["rho"], record["plus"]) == (["topk:0.5", "nm:2:4"], 0.01, True)
+            assert (record["normalize_grad"], record["compress_exclude"]) == (False, None)
+
+    def test_a_results_file_of_another_kind_is_passed_over(self, folder, capsys, caplog):
+        (Path(folder) / "results.json").write_text('{"f1": 90}')
+        assert pruned(capsys, folder, "--to", "topk:0.5")[0]["trained"] is None
+        assert "How the model was trained is left out of pruning.json: " in caplog.text
 
     @pytest.mark.parametrize("head", HEADS)
     def test_any_head_is_taken(self, head, make_model, tmp_path, capsys):

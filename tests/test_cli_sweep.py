@@ -69,7 +69,7 @@ class TestOneModel:
         assert (ours.task, ours.label, ours.main_metric, ours.training) == ("squad", "multi", "f1", None)
         assert ours.config["max_seq_length"] == 64
 
-    def test_lengths_that_were_not_typed_are_those_of_the_run(self, model, squad, tmp_path, caplog):
+    def test_lengths_that_were_not_typed_are_those_of_the_run(self, model, squad, tmp_path, caplog, capsys):
         run = tmp_path / "run"
         words = ["--model_name_or_path", model, *squad[2:], "--do_train", "--max_steps", "1", "--do_eval"]
         train = ["--train_file", squad[3], "--output_dir", str(run), "--report_to", "none"]
@@ -78,9 +78,14 @@ class TestOneModel:
         assert "--max_seq_length 64 --doc_stride 16. Type others to change them." in caplog.text
         asked = Results.load(tmp_path / "a" / "run" / "results.json")
         assert asked.row("dense").metrics == pytest.approx(Results.load(run / "results.json").row("dense").metrics)
-        typed = ["--max_seq_length", "72", "--doc_stride", "8"]
+        typed = ["--max_seq_length", "72"]
         assert sweep(str(run), *squad[:4], *typed, "--to", "topk:0.5", "--out", str(tmp_path / "b")) == 0
-        assert Results.load(tmp_path / "b" / "run" / "results.json").config["max_seq_length"] == 72
+        config = Results.load(tmp_path / "b" / "run" / "results.json").config
+        assert (config["max_seq_length"], config["doc_stride"]) == (72, 16)
+        told = refused_after_rows(
+            capsys, str(run), *squad[:4], "--max_seq_length", "12", "--to", "topk:0.5", "--out", "c"
+        )
+        assert "--doc_stride 16: must be at least 0 and less than --max_seq_length 12" in told
 
     def test_table_picture_and_json(self, model, squad, tmp_path, capsys):
         out = tmp_path / "sweep"

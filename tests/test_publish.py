@@ -22,7 +22,7 @@ from transformers import (
 
 from cram_hf import card_bare, compressible_weights, parse_compressor
 from cram_hf.card import card
-from cram_hf.cli import prune
+from cram_hf.cli import main
 from cram_hf.export import export
 from cram_hf.packed import FILE_NAME, save_packed
 from cram_hf.publish import PushError, publish, read_folder
@@ -158,10 +158,8 @@ def test_a_report_beside_the_card_is_linked_and_goes_too(run_folder):
 
 
 def test_a_pruned_folder_without_a_card_gets_one_that_claims_no_score(hub, slept, make_model, tmp_path):
-    parser = prune.argparse.ArgumentParser()
-    prune.add(parser)
     source = saved(make_model("sequence_classification"), tmp_path / "dense")
-    prune.run(parser.parse_args([source, "--to", "topk:0.5", "--out", str(tmp_path / "pruned")]))
+    assert main(["prune", source, "--to", "topk:0.5", "--out", str(tmp_path / "pruned")]) == 0
     publish(tmp_path / "pruned", "me/pruned")
     there = ModelCard.load("me/pruned")
     there.validate()

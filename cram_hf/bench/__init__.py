@@ -1,6 +1,7 @@
 """How fast a model runs, dense against pruned, in the engines that are there; and its ONNX file.
 
-Nothing here is faster by itself: the engines are others' work. Each is one function in `engines.py`.
+Nothing here is faster by itself: the engines are others' work. Each is one function in `engines.py`, and `ENGINES`
+lists them. A comparison takes `LEAST_ROUNDS` or more.
 """
 
 from .engines import ENGINES, Engine, Subject, missing

@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..runtime import accelerate, kernel
 from .inputs import Inputs, Logits
 from .onnx_file import INSTALL, PACKAGES, export_onnx
-from .sparse_layers import semi_structured_layers, with_csr_, with_semi_structured_
+from .sparse_layers import UnsuitableError, semi_structured_layers, with_csr_, with_semi_structured_
 
 Run = Callable[[Inputs], tuple[Tensor, ...]]
+EXACT, FP16, BF16 = 1e-3, 2e-2, 5e-2
+"""Difference of logits that is allowed, times the largest logit where that is above 1."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,21 @@ def csr(subject: Subject, inputs: Inputs) -> Run:
     return _runner(Logits(with_csr_(copy.deepcopy(subject.model))))
 
 
+def sparse(subject: Subject, inputs: Inputs) -> Run:
+    """`cram_hf.runtime`: linear layers without their zeros, in fp32."""
+    return _runner(Logits(_accelerated(subject.model, "fp32")))
+
+
+def bf16(subject: Subject, inputs: Inputs) -> Run:
+    """PyTorch in bf16 on the CPU: what `sparse-bf16` is compared with."""
+    return _runner(Logits(copy.deepcopy(subject.model).bfloat16()))
+
+
+def sparse_bf16(subject: Subject, inputs: Inputs) -> Run:
+    """`cram_hf.runtime` in bf16: weights and what they multiply rounded, sums and all else in fp32."""
+    return _runner(Logits(_accelerated(subject.model, "bf16")))
+
+
 def half_on_gpu(subject: Subject, inputs: Inputs) -> Run:
     """PyTorch in fp16 on the GPU: what 2:4 is compared with."""
     return _on_gpu(copy.deepcopy(subject.model).half().cuda())
@@ -119,7 +137,8 @@ def deepsparse(subject: Subject, inputs: Inputs) -> Run:
     return lambda given: _tensors(engine.run([numpy.ascontiguousarray(t.numpy()) for t in given.values()]))
 
 
-class Engine(NamedTuple):
+@dataclass(frozen=True)
+class Engine:
     """An engine that a user can ask for.
 
     Args:
@@ -130,6 +149,7 @@ class Engine(NamedTuple):
         skips_zeros: whether it has code that leaves zeros out.
         dense: what runs the uncompressed model, where that is another engine.
         needs_gpu: whether it runs on CUDA alone.
+        allowed: how far its logits may be from those of PyTorch in fp32, times the largest where that is above 1.
         note: what a user must know before using it.
     """
 
@@ -140,6 +160,7 @@ class Engine(NamedTuple):
     skips_zeros: bool = False
     dense: Callable[[Subject, Inputs], Run] | None = None
     needs_gpu: bool = False
+    allowed: float = EXACT
     note: str = ""
 
 
@@ -149,7 +170,9 @@ ENGINES = (
     Engine("onnxruntime", onnxruntime, PACKAGES, INSTALL),
     Engine("openvino", openvino, ("openvino", "onnx", "onnxscript"), 'pip install "cram-hf[openvino]"'),
     Engine("csr", csr, skips_zeros=True, dense=eager),
-    Engine("semi-structured", semi_structured, skips_zeros=True, dense=half_on_gpu, needs_gpu=True),
+    Engine("sparse", sparse, skips_zeros=True, dense=eager),
+    Engine("sparse-bf16", sparse_bf16, skips_zeros=True, dense=bf16, allowed=BF16),
+    Engine("semi-structured", semi_structured, skips_zeros=True, dense=half_on_gpu, needs_gpu=True, allowed=FP16),
     Engine(
         "deepsparse",
         deepsparse,
@@ -175,10 +198,20 @@ def missing(engine: Engine) -> str | None:
     return None
 
 
+def _accelerated(model: PreTrainedModel, dtype: Literal["fp32", "bf16"]) -> PreTrainedModel:
+    """A copy whose linear layers of half or more zeros are sparse. Raises `UnsuitableError` where there is none."""
+    if kernel() is None:
+        raise UnsuitableError("cram_hf.runtime has no kernel here; install the package again where a C++ compiler is")
+    model = copy.deepcopy(model)
+    if not accelerate(model, dtype, keep_dense=False).replaced:
+        raise UnsuitableError("no linear layer is large and half of it zero; type e.g. --to topk:0.8:layer")
+    return model
+
+
 def _runner(module: Any) -> Run:
     def run(given: Inputs) -> tuple[Tensor, ...]:
         with torch.inference_mode():
-            return tuple(module(**given))
+            return tuple(tensor.float() for tensor in module(**given))
 
     return run
 
@@ -188,7 +221,7 @@ def _on_gpu(model: PreTrainedModel) -> Run:
     run = _runner(Logits(model))
 
     def there_and_back(given: Inputs) -> tuple[Tensor, ...]:
-        return tuple(tensor.float().cpu() for tensor in run({name: t.cuda() for name, t in given.items()}))
+        return tuple(tensor.cpu() for tensor in run({name: t.cuda() for name, t in given.items()}))
 
     return there_and_back
 

@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 TURN_SECONDS = 0.05
 """A turn is as many calls as fill this time, so that the clock and the scheduler weigh little."""
 WARM_UP_CALLS = 3
-ALLOWED, ALLOWED_FP16 = 1e-3, 2e-2
-"""Difference of logits that is allowed, times the largest logit where that is above 1."""
 
 
 class Cell(NamedTuple):
@@ -82,7 +80,7 @@ def _checked(engine: Engine, subject: Subject, inputs: Inputs, row: dict[str, An
         return None
     with torch.inference_mode():
         expected = Logits(subject.model)(**check)
-    allowed = (ALLOWED_FP16 if engine.needs_gpu else ALLOWED) * max(1.0, *(float(t.abs().max()) for t in expected))
+    allowed = engine.allowed * max(1.0, *(float(t.abs().max()) for t in expected))
     off = difference(found, expected)
     row["max_difference"] = off if math.isfinite(off) else None
     if not off <= allowed:

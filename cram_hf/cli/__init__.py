@@ -1,9 +1,13 @@
-"""The command `cram-hf`: what happens to a model after training, one module a subcommand.
+"""The command `cram-hf`: what happens to a model after training, two modules a subcommand.
 
-Such a module has a `NAME`, the word that is typed, and three functions:
+`flags/NAME.py` is what is typed. It is light, so that help and typing errors come at once:
 
-- `add(parser)` describes it: flags, `parser.description` and an example in `parser.epilog`;
-- `run(args)` does it and returns the result in plain JSON types. `"ok": False` in it means that the answer is no;
+- `NAME` is the word;
+- `add(parser)` describes it: flags, `parser.description` and an example in `parser.epilog`.
+
+`NAME.py` does it, and is imported when it is asked for:
+
+- `run(args)` returns the result in plain JSON types. `"ok": False` in it means that the answer is no;
 - `text(result)` returns the result as a person reads it, without a final newline.
 
 The flag `--json` is added to each. stdout is for the result alone; logs and progress bars go to stderr.
@@ -20,12 +24,11 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterable, Sequence
-from importlib import metadata
+from importlib import import_module
 from typing import Any, NoReturn
 
-from . import bench, choose, export_onnx, pack, prune, push, report, size, sweep, unpack
+from .flags import COMMANDS
 
-COMMANDS = (bench, choose, export_onnx, pack, prune, push, report, size, sweep, unpack)
 DONE, ANSWER_IS_NO, USER_MISTAKE, STOPPED = 0, 1, 2, 130
 
 
@@ -75,16 +78,18 @@ def _run(words: list[str]) -> int:
         sys.stdout.write(_overview())
         return DONE
     if name == "--version":
+        from importlib import metadata  # slow to import
+
         sys.stdout.write(f"cram-hf {metadata.version('cram-hf')}\n")
         return DONE
     if name not in commands:
         raise ValueError(f"cram-hf: unknown command {name}{_meant(name, commands)}; there are {', '.join(commands)}.")
-    command = commands[name]
     try:
-        args = _parser(command).parse(words[1:])
+        args = _parser(commands[name]).parse(words[1:])
     except SystemExit:  # after --help
         return DONE
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    command = import_module(f".{name.replace('-', '_')}", __name__)
     result = command.run(args)
     sys.stdout.write((json.dumps(result, indent=1) if args.json else command.text(result)) + "\n")
     return ANSWER_IS_NO if result.get("ok") is False else DONE

@@ -36,36 +36,12 @@ from ..provenance import command_line, environment
 from ..results import write_json
 from ..sparsity import measure
 from ..table import NO_VALUE, aligned, percent
-from .models import add_model, add_weights, load_checkpoint, weights_of
+from .flags.bench import NAME
+from .models import load_checkpoint, weights_of
 
 logger = logging.getLogger(__name__)
 
-NAME = "bench"
 AS_IS = "as it is"
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Describes the command."""
-    parser.description = (
-        "Measure how fast a model runs, as it is and pruned, in the engines that are installed. Dense and pruned take "
-        "turns, logits are compared with PyTorch's, and where sparsity brings nothing the result says so."
-    )
-    parser.epilog = "example: cram-hf bench runs/squad --to topk:0.9 nm:2:4 --batch_size 1 8 --out bench.json"
-    add_model(parser)
-    parser.add_argument("--to", nargs="+", default=[], metavar="SPEC", help="compressions, e.g. topk:0.9 nm:2:4")
-    names = ", ".join(engine.name for engine in ENGINES)
-    parser.add_argument("--engine", nargs="+", metavar="ENGINE", help=f"{names} (default: those that are there)")
-    for name, default, text in (
-        ("batch_size", [1, 8], "sequences a batch"),
-        ("seq_length", [128], "tokens a sequence"),
-        ("threads", [torch.get_num_threads()], "threads of the engine"),
-    ):
-        shown = " ".join(map(str, default))
-        parser.add_argument(f"--{name}", nargs="+", type=int, default=default, help=f"{text} (default: {shown})")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=42, help="of the token ids (default: %(default)s)")
-    parser.add_argument("--out", metavar="FILE", help="write the result as JSON, anew after each shape")
-    add_weights(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -81,6 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     compressors = [parse_compressor(spec) for spec in dict.fromkeys(args.to)]
     engines = _engines(args.engine)
+    args.threads = args.threads or [torch.get_num_threads()]
     _check(args)
     model, _ = load_checkpoint(args.model, args.trust_remote_code)
     model.float()  # in place: everything is measured in fp32
@@ -104,7 +81,10 @@ def text(result: dict[str, Any]) -> str:
     """Returns the table, a sentence for each engine, and which engines are not there."""
     header = ["engine", "compression", "batch", "tokens", "threads", "ms a batch (quartiles)", "sequences/s"]
     header += ["of dense (quartiles)", "", "off by"]
-    parts = [aligned(header, [_line(row) for row in result["rows"]])] if result["rows"] else []
+    lines = [_line(row) for row in result["rows"]]
+    if len(result["specs"]) == 1:  # nothing is compared with dense
+        header, *lines = ([*line[:-3], line[-1]] for line in [header, *lines])
+    parts = [aligned(header, lines)] if lines else []
     parts += [f"{row['engine']}, {row['spec']}: {row['error']}." for row in result["rows"] if "error" in row]
     zeros = ", ".join(f"{spec['spec']} {percent(spec['sparsity'])}" for spec in result["specs"])
     parts += ["", f"Zeros among {result['compressible_parameters']:,} compressible weights: {zeros}.", ""]

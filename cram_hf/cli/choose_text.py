@@ -6,8 +6,7 @@ from typing import Any
 
 from ..choosing import ALL, SUBSET, is_lower_better
 from ..table import NO_VALUE, aligned, number, percent
-
-ALLOCATED = "allocated"
+from .flags.choose import ALLOCATED
 
 
 def text(result: dict[str, Any]) -> str:

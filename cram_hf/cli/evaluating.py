@@ -1,8 +1,9 @@
-"""The task that a command scores a model on: its flags, as the training scripts have them, and model and data."""
+"""The task that a command scores a model on, and what that takes: model, data and trainer."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from dataclasses import dataclass, fields, replace
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from ..arguments import CrAMArguments
 from ..config import Parser
 from ..provenance import command_line, environment
+from ..results import Results
 from ..scoring import Scores, digests
 from ..tasks.base import EvalSet, Task, TaskData
 from ..tasks.glue import Glue
@@ -22,50 +24,24 @@ from ..tasks.glue_tasks import GLUE_TASKS
 from ..tasks.mlm import MaskedLM
 from ..tasks.squad import Squad
 from ..trainer import CrAMTrainer
-from .models import as_trained, load_checkpoint
+from .models import load_checkpoint
+
+logger = logging.getLogger(__name__)
 
 TASKS: tuple[Task, ...] = (Squad(), Glue(), MaskedLM())
-# What only training reads, and the sample, which `cram-hf choose` calls --subset.
-NOT_HERE = {"train_tokenizer", "vocab_size", "streaming", "shuffle_buffer_size", "interim_eval_samples", "test_file"}
-NOT_HERE |= {"max_train_samples", "max_predict_samples"}
+# How a task reads its rows; where they come from and how many are scored is the user's to say.
+READING = (
+    *("max_seq_length", "doc_stride", "pad_to_max_length", "max_answer_length", "n_best_size"),
+    *("version_2_with_negative", "null_score_diff_threshold", "mlm_probability", "line_by_line", "whole_word_mask"),
+)
 TRAINING = "train_file"  # tells labels, or is what layers are measured on: what comes of it is in the digests
 
 
-def add_task(parser: argparse.ArgumentParser) -> None:
-    """Adds `--task`, the data flags of every task as the training scripts have them, and those of the evaluation."""
-    parser.add_argument(
-        "--task", required=True, metavar="TASK", help="squad, mlm, glue, or one of GLUE's tasks by its name, e.g. rte"
-    )
-    parser.add_argument(
-        "--per_device_eval_batch_size", type=int, default=32, metavar="N", help="rows at once (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=42, help="of what the data draw (default: %(default)s)")
-    group = parser.add_argument_group("data", "the flags of run_squad.py, run_glue.py and run_mlm.py")
-    owners: dict[str, list[str]] = {}
-    for task in TASKS:
-        for field in fields(task.Arguments):
-            owners.setdefault(field.name, []).append(task.name)
-    for task in TASKS:
-        for field in fields(task.Arguments):
-            if field.name not in NOT_HERE and owners[field.name][0] == task.name:
-                names = owners[field.name]
-                mine = "" if len(names) == len(TASKS) else f" ({', '.join(names)})"
-                _add_flag(group, field, mine)
-
-
-def _add_flag(group: Any, field: Any, owners: str) -> None:
-    """Adds a flag whose word is kept as typed, for the task's own parser; nothing is kept where it is not typed."""
-    boolean = field.type in (bool, "bool")  # the word in the source becomes the type when a parser was made of it
-    value = {"action": "store_const", "const": "true"} if boolean else {"metavar": "VALUE"}
-    text = (field.metadata["help"] + owners).replace("%", "%%")
-    group.add_argument(f"--{field.name}", default=argparse.SUPPRESS, help=text, **value)
-
-
-def task_of(args: argparse.Namespace) -> tuple[Task, Any]:
-    """Returns the task that the flags name and its arguments.
+def task_of(args: argparse.Namespace) -> tuple[Task, dict[str, str]]:
+    """Returns the task that the flags name, and what was typed for it, flag name -> word.
 
     Raises:
-        ValueError: there is no such task, a flag is none of it, or its arguments do not go together.
+        ValueError: there is no such task, or a flag is none of it.
     """
     words = {name: value for name, value in vars(args).items() if name in _all_flags()}
     name = args.task.lower()
@@ -76,8 +52,27 @@ def task_of(args: argparse.Namespace) -> tuple[Task, Any]:
         raise ValueError(f"--task {args.task}: there are squad, mlm, glue, and GLUE's {', '.join(GLUE_TASKS)}.")
     if foreign := [f"--{word}" for word in words if word not in _names(task)]:
         raise ValueError(f"{', '.join(foreign)}: no flag of the task {name}. --help tells whose it is.")
-    (found,) = Parser((task.Arguments,), "").parse([f"--{flag}={value}" for flag, value in words.items()])
-    return task, found
+    return task, words
+
+
+def as_trained(name: str, task: Task, words: dict[str, str]) -> Any:
+    """Returns the task's arguments: what was typed, then the lengths and other `READING` of the run of the model.
+
+    The run's are read from the `results.json` in the model's folder, where there is one. The rest are defaults.
+
+    Raises:
+        ValueError: that file is no results file, or the values do not go together.
+    """
+    file = Path(name) / "results.json"
+    config = Results.load(file).config if file.exists() else {}
+    defaults = {field.name: field.default for field in fields(task.Arguments)}
+    known = {flag: config[flag] for flag in READING if flag in config and flag in defaults and flag not in words}
+    taken = {flag: str(value) for flag, value in known.items() if value != defaults[flag]}
+    if taken:
+        told = " ".join(f"--{flag} {value}" for flag, value in taken.items())
+        logger.warning("As in %s: %s. Type others to change them.", file, told)
+    chosen = [f"--{flag}={value}" for flag, value in (words | taken).items()]
+    return Parser((task.Arguments,), "").parse(chosen)[0]
 
 
 def _all_flags() -> set[str]:
@@ -108,9 +103,7 @@ class Ready:
 
 
 def prepare(name: str, args: argparse.Namespace, task: Task, task_args: Any, sample: int | None = None) -> Ready:
-    """Returns what evaluates the model `name` on the data of `task_args`.
-
-    Flags that say how rows are read and were not typed are those of the run that made the model, see `as_trained`.
+    """Returns what evaluates the model `name` on the data of `task_args`, which `as_trained` gives.
 
     Args:
         sample (`int`, *optional*): how many examples the sample has: those that the task draws by a hash for its
@@ -124,7 +117,7 @@ def prepare(name: str, args: argparse.Namespace, task: Task, task_args: Any, sam
     if tokenizer is None:
         raise ValueError(f"{name} has no tokenizer, so no data can be read for it. Save one beside the model.")
     _check_class(name, model, task)
-    settings, task_args = _settings(args), as_trained(name, task_args, typed=vars(args))
+    settings = _settings(args)
     draws = sample is not None and "interim_eval_samples" in _names(task)
     asked = replace(task_args, interim_eval_samples=sample) if draws else task_args
     data = task.prepare(asked, tokenizer, settings)

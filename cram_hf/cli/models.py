@@ -1,4 +1,4 @@
-"""The model that a command is given: its flags, and how it is loaded with the head its configuration names."""
+"""The model that a command is given, loaded with the head its configuration names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import argparse
 import difflib
 import logging
 import re
-from collections.abc import Container
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +15,12 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..packed import FILE_NAME, load_packed_model
-from ..results import Results
 from ..weights import compressible_weights
 
 logger = logging.getLogger(__name__)
 
-# How a task reads its rows; where they come from and how many are scored is the user's to say.
-READING = (
-    *("max_seq_length", "doc_stride", "pad_to_max_length", "max_answer_length", "n_best_size"),
-    *("version_2_with_negative", "null_score_diff_threshold", "mlm_probability", "line_by_line", "whole_word_mask"),
-)
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges*", "*.model", "*.spm")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument MODEL and `--trust_remote_code`."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, packed folder, or name on the Hub")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the model")
-
-
-def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Adds `--compress_include` and `--compress_exclude`, the patterns of `compressible_weights`."""
-    parser.add_argument(
-        "--compress_include", nargs="+", metavar="PATTERN", help="weights to compress, e.g. query or *.attention.*"
-    )
-    parser.add_argument("--compress_exclude", nargs="+", metavar="PATTERN", help="weights that stay dense")
 
 
 def weights_of(model: nn.Module, args: argparse.Namespace) -> dict[str, nn.Parameter]:
@@ -152,22 +130,3 @@ def _tokenizer(name: str, trust_remote_code: bool) -> PreTrainedTokenizerBase | 
         logger.warning("%s: its tokenizer cannot be loaded: %s", name, " ".join(str(error).split()))
         return None
     return tokenizer if len(tokenizer) > len(tokenizer.all_special_ids) + 1 else None
-
-
-def as_trained(name: str, task_args: Any, typed: Container[str]) -> Any:
-    """Returns a task's arguments with the lengths and other `READING` of the run that made the model.
-
-    They are read from the `results.json` in the model's folder, where there is one; what the user typed stays.
-
-    Raises:
-        ValueError: that file is no results file, or its values do not go together with what was typed.
-    """
-    file = Path(name) / "results.json"
-    config = Results.load(file).config if file.exists() else {}
-    own = {field.name for field in fields(task_args)}
-    known = {flag: config[flag] for flag in READING if flag in config and flag in own and flag not in typed}
-    taken = {flag: value for flag, value in known.items() if value != getattr(task_args, flag)}
-    if taken:
-        words = " ".join(f"--{flag} {value}" for flag, value in taken.items())
-        logger.warning("As in %s: %s. Type others to change them.", file, words)
-    return replace(task_args, **taken)

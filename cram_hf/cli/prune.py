@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..arguments import CrAMArguments
 from ..compressors import NM, Chain, Compressor, TopK, parse_compressor
 from ..export import appearing, check_free, export
-from ..oneshot import Method, batches, output_moments, permute_channels_, prune_with_data_, read_calibration, repair_
+from ..oneshot import batches, output_moments, permute_channels_, prune_with_data_, read_calibration, repair_
 from ..oneshot import sample as draw_texts
 from ..provenance import command_line, environment
-from ..results import write_json
+from ..results import Results, write_json
 from ..table import percent
-from .models import add_model, add_weights, load_checkpoint, weights_of
+from .models import load_checkpoint, weights_of
 
-NAME = "prune"
 RECORD = "pruning.json"
+# Of how a model was trained: what it was trained for, and the method's own numbers.
+METHOD = (
+    *("compressors", "compressor_weights", "rho", "plus", "masked", "perturb", "normalize_grad"),
+    *("compress_include", "compress_exclude"),
+)
 
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Describes the command."""
-    parser.description = (
-        "Prune a trained model in one shot and write the result as a folder for from_pretrained. --to says how many "
-        "weights go and how they are spread over the layers, --method which ones. With a file of texts (--data; "
-        "labels are not read) Wanda and SparseGPT choose by what the layers are given, and --refit and --repair mend "
-        "what is left."
-    )
-    parser.epilog = "example: cram-hf prune runs/squad --to topk:0.8 --out squad-80 --data train.json --repair"
-    add_model(parser)
-    parser.add_argument("--to", required=True, metavar="SPEC", help="e.g. topk:0.8, topk:0.8:erk, nm:2:4+quantize:8")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="new or empty folder")
-    parser.add_argument(
-        "--method",
-        choices=get_args(Method),
-        default="magnitude",
-        help="what chooses the weights (default: %(default)s)",
-    )
-    parser.add_argument("--permute", action="store_true", help="first reorder hidden channels so that N:M keeps more")
-    parser.add_argument("--refit", action="store_true", help="fit what is kept in each layer by least squares")
-    parser.add_argument(
-        "--repair", action="store_true", help="at the end give each channel its mean and variance back"
-    )
-    parser.add_argument("--data", metavar="FILE", help="texts: .txt, or .json, .jsonl, .csv, .tsv, .parquet of a task")
-    parser.add_argument("--text_columns", nargs="+", default=[], metavar="COLUMN", help="one or two columns of --data")
-    parser.add_argument("--samples", type=int, default=256, help="texts drawn from --data (default: %(default)s)")
-    parser.add_argument("--max_length", type=int, default=256, help="tokens of a text (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=42, help="of the drawing (default: %(default)s)")
-    add_weights(parser)
+logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -79,6 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         sparsity = export(model, tokenizer, TopK(0), folder, weights=weights).sparsity
         result = {
             "model": args.model,
+            "trained": trained(Path(args.model)),
             "out": args.out,
             "spec": compressor.spec,
             "method": args.method,
@@ -99,6 +78,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def trained(folder: Path) -> dict[str, Any] | None:
+    """Returns how the model of a folder was trained, as far as the `results.json` of its run tells.
+
+    `None` where it does not tell, `{"compressors": []}` where it was without CrAM, else the values of `METHOD`.
+    """
+    file = folder / "results.json"
+    if not file.exists():
+        return None
+    try:
+        results = Results.load(file)
+    except ValueError as error:
+        logger.warning("How the model was trained is left out of %s: %s", RECORD, error)
+        return None
+    if results.training is None:
+        return None
+    if not results.config.get("compressors"):
+        return {"compressors": []}
+    defaults = {field.name: field.default for field in fields(CrAMArguments)}
+    return {name: results.config.get(name, defaults[name]) for name in METHOD}
+
+
 def text(result: dict[str, Any]) -> str:
     """Returns a few lines: the sparsity, how it was reached, and what it does not do."""
     steps = [result["method"], *(name for name in ("permute", "refit", "repair") if result[name])]
@@ -108,6 +108,9 @@ def text(result: dict[str, Any]) -> str:
         f"weights are zero, {percent(result['model_sparsity'])} of the whole model.",
         f"{result['spec']} by {', '.join(steps)}{used}; {result['seconds']} s.",
     ]
+    if how := result["trained"]:
+        specs = ", ".join(how["compressors"])
+        lines.append(f"It was trained for {specs} (rho {how['rho']})." if specs else "It was trained without CrAM.")
     if result["errors"]:
         worst = max(result["errors"], key=result["errors"].__getitem__)
         mean = sum(result["errors"].values()) / len(result["errors"])

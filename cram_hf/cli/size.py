@@ -17,25 +17,11 @@ from ..core import compressed
 from ..packed import dense_pieces, dense_size, packed_size
 from ..sparsity import measure
 from ..table import aligned, percent
-from .models import add_model, add_weights, load_checkpoint, weights_of
+from .models import load_checkpoint, weights_of
 
-NAME = "size"
 AS_IS = "as it is"
 ZLIB_LEVEL, ZSTD_LEVEL = 1, 3
 BLOCK = 1 << 20
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Describes the command."""
-    parser.description = (
-        "Bytes of a model on disk, as it is and after each compression: dense safetensors, an archive of them, and "
-        "the packed form of cram-hf pack. Nothing is written."
-    )
-    parser.epilog = "example: cram-hf size runs/squad --spec topk:0.8 nm:2:4"
-    add_model(parser)
-    parser.add_argument("--spec", nargs="+", default=[], metavar="SPEC", help="compressions, e.g. topk:0.8 nm:2:4")
-    parser.add_argument("--no_archive", action="store_true", help="leave out the archives, which take longest")
-    add_weights(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -15,39 +15,11 @@ from ..plotting import plot
 from ..results import Results, write_whole
 from ..table import table, together
 from ..tasks.base import Task
-from .evaluating import add_task, label_of, prepare, scores_of, task_of
-from .models import add_weights
+from .evaluating import as_trained, label_of, prepare, scores_of, task_of
 
-NAME = "sweep"
 TABLE, PICTURE = "table.md", "curve.png"
 
 logger = logging.getLogger(__name__)
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Describes the command."""
-    parser.description = (
-        "Score trained models dense and after each of several one-shot compressions. Nothing is trained. Each row is "
-        "written as soon as it is measured; the same command goes on where it was stopped. Ends in one table and one "
-        "picture of all the models."
-    )
-    parser.epilog = (
-        "example: cram-hf sweep runs/adamw runs/multi --task squad --validation_file dev.json "
-        "--to topk:0.5 topk:0.7 nm:2:4 --out sweeps/squad"
-    )
-    parser.add_argument(
-        "models", nargs="+", metavar="MODEL", help="model folders, packed folders, or names on the Hub"
-    )
-    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with a model")
-    parser.add_argument("--to", nargs="+", required=True, metavar="SPEC", help="compressions, e.g. topk:0.7 nm:2:4")
-    parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="gets a folder with results.json for each model"
-    )
-    parser.add_argument(
-        "--label", nargs="+", metavar="LABEL", help="what each model is called; by default as its folder"
-    )
-    add_task(parser)
-    add_weights(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -59,13 +31,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         OSError: a file cannot be read or written.
     """
     compressors = [parse_compressor(spec) for spec in args.to]
-    task, task_args = task_of(args)
+    task, words = task_of(args)
     labels = _labels(args, compressors)
+    task_args = {label: as_trained(name, task, words) for label, name in labels.items()}
     out = Path(args.out)
     found = {}
     try:
         for label, name in labels.items():
-            found[label] = _sweep(name, label, out / _folder(label), args, task, task_args, compressors)
+            found[label] = _sweep(name, label, out / _folder(label), args, task, task_args[label], compressors)
     except ValueError:
         raise  # what is in the folder is of no use to such a command
     except BaseException:

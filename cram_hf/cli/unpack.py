@@ -9,18 +9,8 @@ from typing import Any
 
 from ..export import appearing, check_free
 from ..packed import FILE_NAME
-from .models import add_model, load_checkpoint
+from .models import load_checkpoint
 from .size import megabytes
-
-NAME = "unpack"
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Describes the command."""
-    parser.description = "Turn the folder that cram-hf pack wrote into one that from_pretrained loads: dense weights."
-    parser.epilog = "example: cram-hf unpack squad-packed --out squad"
-    add_model(parser)
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="new or empty folder")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Pruning a trained model in one shot: with data or without, and repairing it without labels."""
+"""Pruning a trained model in one shot: with data or without, and repairing it without labels.
+
+A `Method` is what chooses the weights: `magnitude`, `wanda` or `sparsegpt`.
+"""
 
 from .batchnorm import recalibrate_batchnorm_
 from .calibration import batches, read_calibration, sample

@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+SQUAD_FILES = (".json", ".jsonl", ".csv", ".parquet")
+GLUE_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+MLM_FILES = (".txt", ".json", ".jsonl", ".csv", ".parquet")
+
 
 def no_such_file(path: Path, extensions: Sequence[str]) -> FileNotFoundError:
     """Returns the error for a path that is no file; a near name of its folder is offered."""

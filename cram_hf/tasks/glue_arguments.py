@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 
-from cram_hf.tasks.files import count_problems, extension_problems
-from cram_hf.tasks.glue_readers import EXTENSIONS
+from cram_hf.tasks.files import GLUE_FILES, count_problems, extension_problems
 from cram_hf.tasks.glue_tasks import GLUE_TASKS, HUB
 
 _NAMES = ", ".join(GLUE_TASKS)
@@ -103,7 +102,7 @@ class GlueArguments:
         """Returns a sentence for every contradiction about where the rows come from."""
         names = ("train_file", "validation_file", "test_file")
         files = {name: path for name in names if (path := getattr(self, name)) is not None}
-        problems = extension_problems(files, EXTENSIONS)
+        problems = extension_problems(files, GLUE_FILES)
         flags = ("glue_dir", "dataset_name") if self.glue_dir or self.dataset_name else ("task_name",)
         given = [f"--{flag} {value}" for flag in flags if (value := getattr(self, flag)) is not None]
         given += [f"--{name} {path}" for name, path in list(files.items())[:1]]

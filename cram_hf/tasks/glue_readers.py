@@ -10,11 +10,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from cram_hf.tasks.files import holds_lines, json_lines, no_such_file, not_json, not_parquet
+from cram_hf.tasks.files import GLUE_FILES, holds_lines, json_lines, no_such_file, not_json, not_parquet
 from cram_hf.tasks.glue_tables import Table, not_utf8, read_csv, read_tsv, refuse
 from cram_hf.tasks.squad_records import json_type
-
-EXTENSIONS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
 def read_table(path: str | Path) -> Table:
@@ -31,7 +29,7 @@ def read_table(path: str | Path) -> Table:
     """
     path = Path(path)
     if not path.is_file():
-        raise no_such_file(path, EXTENSIONS)
+        raise no_such_file(path, GLUE_FILES)
     readers = {
         ".csv": read_csv,
         ".tsv": read_tsv,
@@ -40,7 +38,7 @@ def read_table(path: str | Path) -> Table:
         ".parquet": _read_parquet,
     }
     if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: unknown extension '{path.suffix}'; name the file {', '.join(EXTENSIONS)}")
+        raise ValueError(f"{path}: unknown extension '{path.suffix}'; name the file {', '.join(GLUE_FILES)}")
     return readers[path.suffix.lower()](path)
 
 

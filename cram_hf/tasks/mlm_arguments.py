@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cram_hf.tasks.files import count_problems, source_problems
-from cram_hf.tasks.mlm_text import EXTENSIONS
+from cram_hf.tasks.files import MLM_FILES, count_problems, source_problems
 
 
 @dataclass
@@ -95,7 +94,7 @@ class MlmArguments:
         """Returns a sentence for every contradiction about where the text comes from."""
         files = {"train_file": self.train_file, "validation_file": self.validation_file}
         given = {name: path for name, path in files.items() if path is not None}
-        return source_problems(given, EXTENSIONS, self.dataset_name, self.dataset_config_name, "text")
+        return source_problems(given, MLM_FILES, self.dataset_name, self.dataset_config_name, "text")
 
     def _contradictions(self) -> list[str]:
         """Returns a sentence for every flag that another one makes meaningless or impossible."""

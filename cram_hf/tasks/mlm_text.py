@@ -11,9 +11,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from cram_hf.tasks.files import holds_lines, json_lines, no_such_file, not_json, not_parquet
-
-EXTENSIONS = (".txt", ".json", ".jsonl", ".csv", ".parquet")
+from cram_hf.tasks.files import MLM_FILES, holds_lines, json_lines, no_such_file, not_json, not_parquet
 
 Located = tuple[str, Any]
 """Where a record stands, for messages, and the record."""
@@ -33,7 +31,7 @@ def read_texts(path: str | Path) -> Iterator[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise no_such_file(path, EXTENSIONS)
+        raise no_such_file(path, MLM_FILES)
     if path.suffix.lower() == ".txt":
         texts: Iterator[str] = (line.rstrip("\r\n") for _, line in _lines(path))
     else:

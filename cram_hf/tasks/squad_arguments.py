@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cram_hf.tasks.files import count_problems, source_problems
-from cram_hf.tasks.squad_files import EXTENSIONS
+from cram_hf.tasks.files import SQUAD_FILES, count_problems, source_problems
 
 
 @dataclass
@@ -95,4 +94,4 @@ class SquadArguments:
         """Returns a sentence for every contradiction about where the questions come from."""
         files = {name: getattr(self, name) for name in ("train_file", "validation_file", "test_file")}
         given = {name: path for name, path in files.items() if path is not None}
-        return source_problems(given, EXTENSIONS, self.dataset_name, self.dataset_config_name, "questions")
+        return source_problems(given, SQUAD_FILES, self.dataset_name, self.dataset_config_name, "questions")

@@ -13,10 +13,8 @@ import pyarrow
 import pyarrow.parquet
 from datasets import Dataset
 
-from cram_hf.tasks.files import holds_lines, json_lines, no_such_file, not_json, not_parquet
+from cram_hf.tasks.files import SQUAD_FILES, holds_lines, json_lines, no_such_file, not_json, not_parquet
 from cram_hf.tasks.squad_records import Located, check_records, json_type
-
-EXTENSIONS = (".json", ".jsonl", ".csv", ".parquet")
 
 
 def read_squad(path: str | Path, *, need_answers: bool = True) -> Dataset:
@@ -42,10 +40,10 @@ def read_squad(path: str | Path, *, need_answers: bool = True) -> Dataset:
     """
     path = Path(path)
     if not path.is_file():
-        raise no_such_file(path, EXTENSIONS)
+        raise no_such_file(path, SQUAD_FILES)
     readers = {".json": _read_json, ".jsonl": _read_json_lines, ".csv": _read_csv, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: unknown extension '{path.suffix}'; name the file {', '.join(EXTENSIONS)}")
+        raise ValueError(f"{path}: unknown extension '{path.suffix}'; name the file {', '.join(SQUAD_FILES)}")
     return check_records(path, readers[path.suffix.lower()](path), need_answers)
 
 
