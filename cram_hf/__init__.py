@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .trainer import CrAMTrainer
     from .weights import compressible_weights
 else:  # imported when they are asked for: PyTorch and transformers take seconds, and `cram-hf --help` needs neither
-    from importlib import import_module
+    from importlib import import_module as _import
 
     _HOMES = {
         "arguments": ("CrAMArguments",),
@@ -22,14 +22,16 @@ else:  # imported when they are asked for: PyTorch and transformers take seconds
     }
 
     def __getattr__(name: str) -> object:
+        if name in _HOMES:  # the module itself, as after an import of all
+            return _import(f".{name}", __name__)
         home = next((home for home, names in _HOMES.items() if name in names), None)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+        value = globals()[name] = getattr(_import(f".{home}", __name__), name)
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})
 
 
 __version__ = "0.1.0"

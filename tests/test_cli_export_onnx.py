@@ -100,7 +100,7 @@ def test_a_file_that_onnx_runtime_refuses_is_told_and_not_kept(folder, tmp_path,
     told = refused(capsys, folder, "--opset", "17", "--out", str(tmp_path / "a.onnx"))
     told = told[told.index("error: ") :]  # after the progress bar of loading
     assert told.startswith("error: ONNX Runtime cannot run the exported model: ")
-    assert told.endswith(" Nothing was written. Leave --opset out, or type another.\n")
+    assert told.endswith(" Nothing was written. Try another --opset.\n")
     assert told.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -70,6 +70,7 @@ class TestWhatIsWritten:
         [
             ({}, "\nIt was trained for topk:0.5, nm:2:4 (rho 0.01).\n"),
             ({"config": {"learning_rate": 1e-4}}, "\nIt was trained without CrAM.\n"),
+            ({"config": {"compressors": ["topk:0"], "rho": 0.05}}, "\nIt was trained without a compression (SAM).\n"),
             ({"training": None}, ""),
         ],
     )
@@ -82,10 +83,12 @@ class TestWhatIsWritten:
         record = json.loads(Path(f"{folder}-out", "pruning.json").read_text())["trained"]
         if not said:
             assert record is None
-        elif "without" in said:
+        elif "without CrAM" in said:
             assert record == {"compressors": []}
+        elif "SAM" in said:
+            assert (record["compressors"], record["rho"]) == (["topk:0"], 0.05)
         else:
-            assert (record["compressors"], record["rho"], record["plus"]) == (["topk:0.5", "nm:2:4"], 0.01, True)
+            assert (record["compressors"], record["rho"], record["plus"]) == (["topk:0.5", "nm:2:4"], 0.01, None)
             assert (record["normalize_grad"], record["compress_exclude"]) == (False, None)
 
     def test_a_results_file_of_another_kind_is_passed_over(self, folder, capsys, caplog):

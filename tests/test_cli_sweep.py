@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from results_fixtures import make_results
 from scoring_fixtures import classifier_folder, mlm_flags, mlm_folder, qa_folder, rte_flags, squad_flags
 from squad_fixtures import RECORDS, nested, write_json
 
 from cram_hf import runner, scoring
-from cram_hf.cli import main
+from cram_hf.cli import _parser, flags, main
+from cram_hf.cli.evaluating import as_trained, task_of
 from cram_hf.results import Results
 from cram_hf.tasks.squad import Squad
 
@@ -86,6 +88,13 @@ class TestOneModel:
             capsys, str(run), *squad[:4], "--max_seq_length", "12", "--to", "topk:0.5", "--out", "c"
         )
         assert "--doc_stride 16: must be at least 0 and less than --max_seq_length 12" in told
+
+    @pytest.mark.parametrize(("typed", "padded"), [([], True), (["--pad_to_max_length=false"], False)])
+    def test_a_switch_of_the_run_can_be_typed_otherwise(self, typed, padded, tmp_path):
+        make_results(config={"pad_to_max_length": True}).save(tmp_path / "results.json")
+        words = [str(tmp_path), "--task", "squad", "--validation_file", "a.json", "--to", "topk:0.5", "--out", "b"]
+        task, found = task_of(_parser(flags.sweep).parse([*words, *typed]))
+        assert as_trained(str(tmp_path), task, found).pad_to_max_length is padded
 
     def test_table_picture_and_json(self, model, squad, tmp_path, capsys):
         out = tmp_path / "sweep"

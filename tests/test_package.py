@@ -47,3 +47,9 @@ def test_the_method_brings_torch_and_leaves_transformers():
 
 def test_a_star_import_brings_all():
     assert run("from cram_hf import *; print(CrAMTrainer.__name__, TopK(0.5).spec)") == "CrAMTrainer topk:0.5"
+
+
+def test_modules_are_there_too():
+    assert run("import cram_hf; print(cram_hf.core.__name__, cram_hf.compressors.__name__)") == (
+        "cram_hf.core cram_hf.compressors"
+    )

@@ -149,6 +149,7 @@ class Engine:
         skips_zeros: whether it has code that leaves zeros out.
         dense: what runs the uncompressed model, where that is another engine.
         needs_gpu: whether it runs on CUDA alone.
+        needs_kernel: whether it is made of the compiled code of `cram_hf.runtime`.
         allowed: how far its logits may be from those of PyTorch in fp32, times the largest where that is above 1.
         note: what a user must know before using it.
     """
@@ -160,6 +161,7 @@ class Engine:
     skips_zeros: bool = False
     dense: Callable[[Subject, Inputs], Run] | None = None
     needs_gpu: bool = False
+    needs_kernel: bool = False
     allowed: float = EXACT
     note: str = ""
 
@@ -170,8 +172,8 @@ ENGINES = (
     Engine("onnxruntime", onnxruntime, PACKAGES, INSTALL),
     Engine("openvino", openvino, ("openvino", "onnx", "onnxscript"), 'pip install "cram-hf[openvino]"'),
     Engine("csr", csr, skips_zeros=True, dense=eager),
-    Engine("sparse", sparse, skips_zeros=True, dense=eager),
-    Engine("sparse-bf16", sparse_bf16, skips_zeros=True, dense=bf16, allowed=BF16),
+    Engine("sparse", sparse, skips_zeros=True, dense=eager, needs_kernel=True),
+    Engine("sparse-bf16", sparse_bf16, skips_zeros=True, dense=bf16, needs_kernel=True, allowed=BF16),
     Engine("semi-structured", semi_structured, skips_zeros=True, dense=half_on_gpu, needs_gpu=True, allowed=FP16),
     Engine(
         "deepsparse",
@@ -191,6 +193,8 @@ def missing(engine: Engine) -> str | None:
     note = f"; {engine.note}" if engine.note else ""
     if absent:
         return f"{', '.join(absent)} not installed: {engine.install}{note}"
+    if engine.needs_kernel and kernel() is None:
+        return "cram_hf.runtime has no kernel: install the package where a C++ compiler is, and unset CRAM_HF_RUNTIME"
     if engine.needs_gpu and not torch.cuda.is_available():
         return "needs a CUDA GPU of compute capability 8.0 or higher; PyTorch sees no GPU here"
     if engine.needs_gpu and (capability := torch.cuda.get_device_capability()) < (8, 0):
@@ -200,8 +204,6 @@ def missing(engine: Engine) -> str | None:
 
 def _accelerated(model: PreTrainedModel, dtype: Literal["fp32", "bf16"]) -> PreTrainedModel:
     """A copy whose linear layers of half or more zeros are sparse. Raises `UnsuitableError` where there is none."""
-    if kernel() is None:
-        raise UnsuitableError("cram_hf.runtime has no kernel here; install the package again where a C++ compiler is")
     model = copy.deepcopy(model)
     if not accelerate(model, dtype, keep_dense=False).replaced:
         raise UnsuitableError("no linear layer is large and half of it zero; type e.g. --to topk:0.8:layer")

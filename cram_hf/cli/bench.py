@@ -177,7 +177,6 @@ def _beginning(
         "benchmark": NAME,
         "model": args.model,
         "head": type(model).__name__,
-        "dtype": "fp32",
         "parameters": sum(p.numel() for p in model.parameters()),
         "compressible_parameters": sum(w.numel() for w in weights_of(model, args).values()),
         **{name: getattr(args, name) for name in (*Cell._fields, "rounds", "seed")},
@@ -214,7 +213,9 @@ def _finish(args: argparse.Namespace, result: dict[str, Any], complete: bool) ->
 
 def _version(engine: Engine) -> str | None:
     """The version of what runs the model, or `None` where the engine is not there."""
-    return None if missing(engine) else metadata.version(engine.packages[-1] if engine.packages else "torch")
+    if missing(engine):
+        return None
+    return metadata.version("cram-hf" if engine.needs_kernel else (engine.packages or ("torch",))[-1])
 
 
 def _gpu() -> str | None:

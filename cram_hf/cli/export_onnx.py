@@ -102,10 +102,9 @@ def _difference(module: Logits, path: Path, inputs: Inputs) -> float:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
     except Exception as error:  # kinds of its own; e.g. the exporter writes opset 17 with an attribute of opset 18
-        told = " ".join(str(error).split())
+        told = " ".join(str(error).replace(str(path), "it").split())
         raise ValueError(
-            f"ONNX Runtime cannot run the exported model: {told}. Nothing was written. Leave --opset out, or type "
-            "another."
+            f"ONNX Runtime cannot run the exported model: {told}. Nothing was written. Try another --opset."
         ) from error
     with torch.inference_mode():
         expected = module(**inputs)

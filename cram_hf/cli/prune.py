@@ -31,6 +31,7 @@ METHOD = (
     *("compressors", "compressor_weights", "rho", "plus", "masked", "perturb", "normalize_grad"),
     *("compress_include", "compress_exclude"),
 )
+ALWAYS_TOLD = ("rho", "plus")  # by today's results files, also where they are the defaults; not by older ones
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     compressor = parse_compressor(args.to)
     _check(args, compressor)
     check_free(args.out)
+    how = trained(Path(args.model))
     began = time.perf_counter()
     model, tokenizer = load_checkpoint(args.model, args.trust_remote_code)
     weights = weights_of(model, args)
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         sparsity = export(model, tokenizer, TopK(0), folder, weights=weights).sparsity
         result = {
             "model": args.model,
-            "trained": trained(Path(args.model)),
+            "trained": how,
             "out": args.out,
             "spec": compressor.spec,
             "method": args.method,
@@ -81,14 +83,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def trained(folder: Path) -> dict[str, Any] | None:
     """Returns how the model of a folder was trained, as far as the `results.json` of its run tells.
 
-    `None` where it does not tell, `{"compressors": []}` where it was without CrAM, else the values of `METHOD`.
+    `None` where it does not tell, `{"compressors": []}` where it was without CrAM, else the values of `METHOD`;
+    one of them is `None` where an older file does not tell it.
     """
     file = folder / "results.json"
     if not file.exists():
         return None
     try:
         results = Results.load(file)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         logger.warning("How the model was trained is left out of %s: %s", RECORD, error)
         return None
     if results.training is None:
@@ -96,7 +99,14 @@ def trained(folder: Path) -> dict[str, Any] | None:
     if not results.config.get("compressors"):
         return {"compressors": []}
     defaults = {field.name: field.default for field in fields(CrAMArguments)}
-    return {name: results.config.get(name, defaults[name]) for name in METHOD}
+    return {name: results.config.get(name, None if name in ALWAYS_TOLD else defaults[name]) for name in METHOD}
+
+
+def _told(how: dict[str, Any]) -> str:
+    specs = ", ".join(spec for spec in how["compressors"] if spec != "topk:0")
+    if not specs:
+        return f"It was trained without {'a compression (SAM)' if how['compressors'] else 'CrAM'}."
+    return f"It was trained for {specs}." if how["rho"] is None else f"It was trained for {specs} (rho {how['rho']})."
 
 
 def text(result: dict[str, Any]) -> str:
@@ -109,8 +119,7 @@ def text(result: dict[str, Any]) -> str:
         f"{result['spec']} by {', '.join(steps)}{used}; {result['seconds']} s.",
     ]
     if how := result["trained"]:
-        specs = ", ".join(how["compressors"])
-        lines.append(f"It was trained for {specs} (rho {how['rho']})." if specs else "It was trained without CrAM.")
+        lines.append(_told(how))
     if result["errors"]:
         worst = max(result["errors"], key=result["errors"].__getitem__)
         mean = sum(result["errors"].values()) / len(result["errors"])

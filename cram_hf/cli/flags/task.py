@@ -42,7 +42,7 @@ def add_task(parser: argparse.ArgumentParser) -> None:
 def _add_flag(group: Any, name: str, by_task: dict[str, Field[Any]]) -> None:
     """Adds a flag whose word is kept as typed, for the task's own parser; nothing is kept where it is not typed."""
     boolean = next(iter(by_task.values())).type in (bool, "bool")  # the word in the source becomes the type in time
-    value = {"action": "store_const", "const": "true"} if boolean else {"metavar": "VALUE"}
+    value: dict[str, Any] = {"nargs": "?", "const": "true", "metavar": "false"} if boolean else {"metavar": "VALUE"}
     group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=_help(by_task).replace("%", "%%"), **value)
 
 
