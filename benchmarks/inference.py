@@ -1,4 +1,4 @@
-"""Seconds of a pruned BERT on a CPU: dense fp32 and bf16, PyTorch's CSR, and cram_hf.runtime in fp32 and bf16.
+"""Seconds of a pruned BERT on a CPU: dense fp32 and bf16, PyTorch's CSR, and cram_hf.runtime in its three types.
 
     python benchmarks/inference.py --out results/benchmarks/inference.json
 
@@ -60,12 +60,18 @@ def ours_bf16(model: nn.Module) -> nn.Module:
     return model
 
 
+def ours_int8(model: nn.Module) -> nn.Module:
+    accelerate(model := copy.deepcopy(model), "int8", keep_dense=False)
+    return model
+
+
 ENGINES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "dense-fp32": dense_fp32,
     "dense-bf16": dense_bf16,
     "csr": csr,
     "ours-fp32": ours_fp32,
     "ours-bf16": ours_bf16,
+    "ours-int8": ours_int8,
 }
 
 

@@ -12,21 +12,24 @@ std::mt19937 source(0);
 
 float number() { return std::uniform_real_distribution<float>(-1, 1)(source); }
 
-float to_half(float value, bool halves) {
+// What weights of this kind hold without rounding.
+float held(float value, int kind) {
+  if (kind == BYTES) return std::nearbyint(value * 127);
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
-  if (halves) bits &= 0xffff0000u;
+  if (kind == HALVES) bits &= 0xffff0000u;
   memcpy(&value, &bits, sizeof bits);
   return value;
 }
 
 // Arrays of exactly the size that is told, so that a step past the end is found.
-bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, bool halves, int level, int threads) {
-  const int64_t tile = halves ? 256 : 128, tiles = width ? (width + tile - 1) / tile : 1;
+bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind, int level, int threads) {
+  const int64_t tile = kind ? 256 : 128, tiles = width ? (width + tile - 1) / tile : 1;
   std::vector<float> x(tokens * width), bias(rows), y(tokens * rows), w(rows * width);
-  for (auto& v : x) v = to_half(number(), halves);
+  for (auto& v : x) v = held(number(), kind);
+  for (int64_t n = 0; n < tokens && width && kind == BYTES; n++) x[n * width] = 127;  // so that no token is rounded
   for (auto& v : bias) v = number();
-  for (auto& v : w) v = std::abs(number()) < zeros ? 0 : to_half(number(), halves);
+  for (auto& v : w) v = std::abs(number()) < zeros ? 0 : held(number(), kind);
   std::vector<int32_t> ends;
   std::vector<uint8_t> columns;
   std::vector<float> wide;
@@ -36,7 +39,8 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, bool hal
       const size_t before = columns.size();
       for (int64_t k = t * tile; k < width && k < (t + 1) * tile; k++)
         if (w[r * width + k] != 0) columns.push_back(uint8_t(k - t * tile)), wide.push_back(w[r * width + k]);
-      if (halves && (columns.size() - before) % 2) {
+      while (kind == BYTES && (columns.size() - before) % 4) columns.push_back(columns.back()), wide.push_back(0);
+      if (kind == HALVES && (columns.size() - before) % 2) {
         wide.back() /= 2;
         columns.push_back(columns.back()), wide.push_back(wide.back());
       }
@@ -49,15 +53,19 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, bool hal
     memcpy(&bits, &v, sizeof bits);
     narrow.push_back(uint16_t(bits >> 16));
   }
-  const void* values = halves ? static_cast<const void*>(narrow.data()) : wide.data();
-  if (cram_hf_linear(x.data(), bias.data(), y.data(), tokens, rows, width, ends.data(), columns.data(), values, tile,
-                     halves, level, threads, nullptr))
+  std::vector<int8_t> bytes(wide.begin(), kind == BYTES ? wide.end() : wide.begin());
+  std::vector<float> peaks(rows, 127);
+  std::vector<int32_t> totals(rows);
+  for (int64_t i = 0; i < rows * width; i++) totals[i / width] += kind == BYTES ? int32_t(w[i]) : 0;
+  const void* all[] = {wide.data(), narrow.data(), bytes.data()};
+  if (cram_hf_linear(x.data(), bias.data(), y.data(), tokens, rows, width, ends.data(), columns.data(), all[kind],
+                     peaks.data(), totals.data(), tile, kind, level, threads, nullptr))
     return false;
   for (int64_t n = 0; n < tokens; n++)
     for (int64_t r = 0; r < rows; r++) {
       double sum = bias[r];
       for (int64_t k = 0; k < width; k++) sum += double(x[n * width + k]) * w[r * width + k];
-      if (!(std::abs(sum - y[n * rows + r]) < 1e-4)) return false;
+      if (!(std::abs(sum - y[n * rows + r]) < (kind == BYTES ? 1e-6 * (1000 + std::abs(sum)) : 1e-4))) return false;
     }
   return true;
 }
@@ -68,14 +76,14 @@ int main() {
   const int64_t sizes[] = {0, 1, 7, 16, 33, 129, 300};
   int count = 0;
   for (int level = 0; level <= cram_hf_level(); level++)
-    for (int halves = 0; halves < 2; halves++)
+    for (int kind = FLOATS; kind <= BYTES; kind++)
       for (int64_t tokens : {1, 16, 17, 70, 130})
         for (int64_t rows : sizes)
           for (int64_t width : sizes) {
             const int threads = 1 + count % 3;
             const double zeros = count % 4 / 3.0;
-            if (!product(tokens, rows, width, zeros, halves, level, threads)) {
-              std::printf("wrong: level %d, halves %d, %d x %d x %d\n", level, halves, int(tokens), int(rows), int(width));
+            if (!product(tokens, rows, width, zeros, kind, level, threads)) {
+              std::printf("wrong: level %d, kind %d, %d x %d x %d\n", level, kind, int(tokens), int(rows), int(width));
               return 1;
             }
             count++;

@@ -33,7 +33,7 @@ def inputs(tokens: int, width: int, seed: int = 1) -> Tensor:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, precision: str) -> Tensor:
-    """The answer in float64, of operands that are rounded first where the kernel rounds them."""
+    """The answer in float64, of operands that are rounded first where the kernel rounds them to bf16."""
     if precision == "bf16":
         x, weight = x.bfloat16(), weight.bfloat16()
     y = x.double() @ weight.double().t()

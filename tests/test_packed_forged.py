@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed_fixtures import put_together, taken_apart, values, with_digest
 
 from cram_hf.packed import PackedError, load_packed, save_packed
 
@@ -33,30 +33,6 @@ def original(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("packed") / "p"
     save_packed(sample(), path)
     return path.read_bytes()
-
-
-def taken_apart(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header, with the texts of its metadata read as JSON too, and the bytes after it."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    document = json.loads(data[8:end])
-    for key in ("tensors", "tied"):
-        document["__metadata__"][key] = json.loads(document["__metadata__"][key])
-    return document, data[end:]
-
-
-def put_together(document: dict[str, Any], payload: bytes) -> bytes:
-    """A file with the digest that fits, so that the other checks are all that is left."""
-    meta = document.get("__metadata__", {})
-    if isinstance(meta, dict):
-        meta |= {k: json.dumps(meta[k]) for k in ("tensors", "tied") if k in meta and not isinstance(meta[k], str)}
-        meta["sha256"] = "0" * 64
-    return with_digest(json.dumps(document).encode(), payload)
-
-
-def with_digest(text: bytes, payload: bytes) -> bytes:
-    head = len(text).to_bytes(8, "little") + text
-    digest = hashlib.sha256(head + payload).hexdigest().encode()
-    return head.replace(b"0" * 64, digest, 1) + payload
 
 
 def load(data: bytes, folder: Path) -> dict[str, torch.Tensor]:
@@ -239,11 +215,6 @@ def test_a_digest_that_stands_twice_or_not_at_all_is_refused(original, tmp_path)
             load(data, tmp_path)
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
 PATHS = [
     *[("__metadata__", key) for key in ("format", "version", "tensors", "tied")],
     *[("__metadata__", "tensors", "a", key) for key in ("kind", "shape", "dtype", "stored", "kept")],

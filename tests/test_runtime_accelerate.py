@@ -15,7 +15,7 @@ from cram_hf import compressible_weights, parse_compressor
 from cram_hf.packed import load_packed, save_packed
 from cram_hf.runtime import SparseLinear, accelerate, kernel, restore
 
-MODULES = [importlib.import_module(f"cram_hf.runtime.{name}") for name in ("accelerate", "linear")]
+MODULES = [importlib.import_module(f"cram_hf.runtime.{name}") for name in ("choice", "linear")]
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_the_layers_that_gain_are_replaced_and_the_report_says_why(pruned):
     torch.testing.assert_close(logits(model, batch), before, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "auto"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8", "auto"])
 def test_restore_puts_back_the_very_modules_bit_for_bit(pruned, dtype):
     model, batch = pruned
     before, answer, modules = bits(model), logits(model, batch), list(model.modules())
@@ -172,8 +172,9 @@ def test_small_layers_stay(monkeypatch):
 
 
 def test_what_cannot_be_asked_for_is_refused_all_at_once():
-    with pytest.raises(ValueError, match=r"dtype is 'int8'.*min_sparsity is 80; .* use SparseLinear.from_linear"):
-        accelerate(nn.Linear(2, 2), "int8", min_sparsity=80)  # type: ignore[arg-type]
+    said = r"dtype is 'int4'; it must be one of fp32, bf16, int8, auto.*sparsity is 80; .* use SparseLinear.from"
+    with pytest.raises(ValueError, match=said):
+        accelerate(nn.Linear(2, 2), "int4", min_sparsity=80)  # type: ignore[arg-type]
 
 
 def test_a_report_on_a_model_without_linear_layers_is_empty():

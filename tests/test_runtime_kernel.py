@@ -21,6 +21,7 @@ pytestmark = needs_kernel
 SOURCE = Path(__file__).parents[1] / "cram_hf" / "runtime" / "kernel.cpp"
 each_level = pytest.mark.parametrize("level", AVAILABLE)
 each_precision = pytest.mark.parametrize("precision", ["fp32", "bf16"])
+with_int8 = pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_any_shape_and_mask_gives_the_answer_of_float64(
 
 
 @each_level
-@each_precision
+@with_int8
 def test_an_output_depends_neither_on_the_batch_nor_on_the_number_of_threads(monkeypatch, level, precision):
     engine = at(level, monkeypatch)
     packed, x, bias = pack(sparse(300, 300, 0.7), precision), inputs(200, 300), inputs(1, 300)[0]
@@ -85,7 +86,7 @@ def test_an_output_depends_neither_on_the_batch_nor_on_the_number_of_threads(mon
 
 
 @each_level
-@each_precision
+@with_int8
 @pytest.mark.usefixtures("two_threads")
 def test_many_threads_on_one_matrix_get_the_same_answer(monkeypatch, level, precision):
     engine = at(level, monkeypatch)
@@ -184,4 +185,4 @@ def test_the_sanitizers_find_nothing(tmp_path, sanitizer):
 
 def test_levels_are_those_of_the_library():
     assert AVAILABLE[0] == "plain"
-    assert LEVELS == ("plain", "avx2", "avx512", "avx512_bf16")
+    assert LEVELS == ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16")

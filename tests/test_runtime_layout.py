@@ -75,5 +75,5 @@ def test_what_cannot_be_packed_is_refused(weight):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision is 'int8'; it must be 'fp32' or 'bf16'"):
-        pack(torch.zeros(2, 2), "int8")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="precision is 'fp16'; it must be one of fp32, bf16, int8"):
+        pack(torch.zeros(2, 2), "fp16")  # type: ignore[arg-type]

@@ -81,7 +81,7 @@ def test_inputs_of_another_width_type_or_device_are_refused():
         sparse_layer(torch.zeros(2, 60, device="meta"))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_copy_and_a_saved_module_compute_the_same(precision):
     sparse_layer, x = SparseLinear.from_linear(layer(), precision), inputs(3, 60)
     file = io.BytesIO()
@@ -116,11 +116,12 @@ def test_it_has_no_parameters_and_says_what_it_is():
 
 
 @needs_kernel
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_the_operator_has_a_shape_without_data(precision):
     packed, x = SparseLinear.from_linear(layer(), precision).packed, inputs(6, 60).reshape(2, 3, 60)
     torch.library.opcheck(
-        linear_module.sparse_linear, (x, packed.ends, packed.columns, packed.values, inputs(1, 40)[0], 40)
+        linear_module.sparse_linear,
+        (x, packed.ends, packed.columns, packed.values, packed.peaks, packed.totals, inputs(1, 40)[0], 40),
     )
 
 

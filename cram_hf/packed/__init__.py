@@ -1,4 +1,7 @@
-"""Packed models: one safetensors file with a bit mask for each sparse matrix and its kept values (docs/packed.md)."""
+"""Packed models: one safetensors file with a bit mask for each sparse matrix and its kept values (docs/packed.md).
+
+In a model folder the file is called `FILE_NAME`; a `Precision` is the widest type of the values in it.
+"""
 
 from .dense import dense_pieces, dense_size
 from .layout import PackedError

@@ -25,7 +25,10 @@ namespace {
 typedef void (*Team)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel of the OpenMP that PyTorch loaded
 
 // Kept weights lie tile after tile (a tile: `tile` columns of W), row after row: values[i] stands in column columns[i] of
-// the tile. Row r of tile t is values[ends[t * (rows + 1) + r]] up to ends[... + 1]. Halves (bf16) come in pairs.
+// the tile. Row r of tile t is values[ends[t * (rows + 1) + r]] up to ends[... + 1]. Halves (bf16) come in pairs, bytes
+// in fours: a byte q of row r stands for q * peaks[r] / 127, and totals[r] is the sum of the row's bytes.
+enum Kind { FLOATS, HALVES, BYTES };
+
 struct Linear {
   const float *x, *bias;
   float* y;
@@ -33,12 +36,15 @@ struct Linear {
   const int32_t* ends;
   const uint8_t* columns;
   const void* values;
+  const float* peaks;
+  const int32_t* totals;
   int64_t tile;
-  bool halves;
+  Kind kind;
 };
 
 // Activations lie in panels of `tokens` tokens: a row of a panel is one column of x, so that a kept weight multiplies
-// whole vectors. `pack` writes columns [from, to) of a panel; `rows` makes rows [from, to) of y out of it.
+// whole vectors. `pack` writes columns [from, to) of a panel; `rows` makes rows [from, to) of y out of it. With bytes, a
+// row after the last one holds the scale of each token, written with the columns from 0 on.
 struct Level {
   int64_t tokens;
   void (*pack)(const Linear&, int64_t first, int64_t from, int64_t to, float* panel);
@@ -48,12 +54,14 @@ struct Level {
 constexpr int64_t ROWS = 256;     // of y in a task: their sums stay in the L2 cache
 constexpr int64_t COLUMNS = 256;  // of x in a task; a multiple of every vector's lanes
 constexpr int64_t ALIGNMENT = 64;
+constexpr float STEPS = 127;
 
 int64_t up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
-template <bool HALVES>
+template <Kind KIND>
 inline float value(const Linear& l, int64_t i) {
-  if (!HALVES) return static_cast<const float*>(l.values)[i];
+  if (KIND == FLOATS) return static_cast<const float*>(l.values)[i];
+  if (KIND == BYTES) return static_cast<const int8_t*>(l.values)[i];
   const uint32_t bits = uint32_t(static_cast<const uint16_t*>(l.values)[i]) << 16;
   float wide;
   memcpy(&wide, &bits, sizeof wide);
@@ -92,12 +100,20 @@ inline void check(const Linear& l, int64_t tile, int64_t i) {  // in debug build
 #define CRAM_SUMS 2
 #define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
 #include "kernel.cpp"
+#define CRAM_LEVEL avx512_vnni
+#define CRAM_BYTES 64
+#define CRAM_VECTORS 4
+#define CRAM_SUMS 2
+#define CRAM_DOT_BYTES
+#define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")))
+#include "kernel.cpp"
 #define CRAM_LEVEL avx512_bf16
 #define CRAM_BYTES 64
 #define CRAM_VECTORS 4
 #define CRAM_SUMS 2
+#define CRAM_DOT_BYTES
 #define CRAM_DOT
-#define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
+#define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")))
 #include "kernel.cpp"
 #endif
 
@@ -108,6 +124,7 @@ const Level LEVELS[] = {
 #if defined(__x86_64__)
     {level_avx2::TOKENS, level_avx2::pack, level_avx2::rows},
     {level_avx512::TOKENS, level_avx512::pack, level_avx512::rows},
+    {level_avx512_vnni::TOKENS, level_avx512_vnni::pack, level_avx512_vnni::rows},
     {level_avx512_bf16::TOKENS, level_avx512_bf16::pack, level_avx512_bf16::rows},
 #endif
 };
@@ -171,7 +188,7 @@ void share(int64_t tasks, int threads, Team team, const Work& work) {
 
 void multiply(const Linear& l, const Level& level, int threads, Team team) {
   const int64_t count = (l.tokens + level.tokens - 1) / level.tokens, parts = (l.rows + ROWS - 1) / ROWS;
-  const int64_t size = up(l.width, COLUMNS) * level.tokens, room = ROWS * level.tokens;
+  const int64_t size = (up(l.width, COLUMNS) + 1) * level.tokens, room = ROWS * level.tokens;
   if (threads == 1 || count % threads == 0 || count >= 4 * threads) {  // whole panels share the work evenly
     share(count, threads, team, [&](int64_t i) {
       float* panel = panels.floats(size);
@@ -181,7 +198,7 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
     });
     return;
   }
-  const int64_t pieces = up(l.width, COLUMNS) / COLUMNS;
+  const int64_t pieces = l.width ? up(l.width, COLUMNS) / COLUMNS : 1;
   float* all = panels.floats(count * size);
   share(count * pieces, threads, team, [&](int64_t i) {
     const int64_t from = i % pieces * COLUMNS, to = from + COLUMNS < l.width ? from + COLUMNS : l.width;
@@ -197,9 +214,9 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
 
 extern "C" {
 
-int cram_hf_version() { return 1; }
+int cram_hf_version() { return 2; }
 
-// 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with bf16 dot products.
+// 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with dot products of bytes, 4 of bf16 too.
 int cram_hf_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -207,7 +224,8 @@ int cram_hf_level() {
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return 1;
-  return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
+  if (!__builtin_cpu_supports("avx512vnni")) return 2;
+  return __builtin_cpu_supports("avx512bf16") ? 4 : 3;
 #else
   return 0;
 #endif
@@ -216,11 +234,11 @@ int cram_hf_level() {
 // x (tokens, width) and y (tokens, rows) are contiguous. Returns 0, or 1 if there was no memory. The sum of an output
 // runs in the same order whatever the batch and the number of threads.
 int cram_hf_linear(const float* x, const float* bias, float* y, int64_t tokens, int64_t rows, int64_t width,
-                   const int32_t* ends, const uint8_t* columns, const void* values, int64_t tile, int halves, int level,
-                   int threads, Team team) {
-  assert(level >= 0 && level <= cram_hf_level() && threads > 0 && tile > 0 && tile <= 256);
+                   const int32_t* ends, const uint8_t* columns, const void* values, const float* peaks,
+                   const int32_t* totals, int64_t tile, int kind, int level, int threads, Team team) {
+  assert(level >= 0 && level <= cram_hf_level() && threads > 0 && tile > 0 && tile <= 256 && kind >= 0 && kind <= 2);
   try {
-    const Linear linear{x, bias, y, tokens, rows, width, ends, columns, values, tile, halves != 0};
+    const Linear linear{x, bias, y, tokens, rows, width, ends, columns, values, peaks, totals, tile, Kind(kind)};
     if (tokens && rows) multiply(linear, LEVELS[level], threads, team);
     return 0;
   } catch (const std::exception&) {
@@ -272,20 +290,52 @@ CRAM_TARGET CRAM_INLINE void transpose(Floats* r) {
   }
 }
 
-// LANES tokens from `token` on, LANES columns from `column` on, transposed; zeros where x ends.
-CRAM_TARGET CRAM_INLINE void block(const Linear& l, int64_t token, int64_t column, Floats* r) {
+// LANES tokens from `token` on, LANES columns from `column` on, transposed; zeros where x ends. With `factors` each token
+// is multiplied by its own; a token whose factor is 0 becomes zeros, whatever it held.
+CRAM_TARGET CRAM_INLINE void block(const Linear& l, int64_t token, int64_t column, const float* factors, Floats* r) {
   const int64_t there = l.width - column;
   CRAM_UNROLL
   for (int64_t i = 0; i < LANES; i++) {
     r[i] = Floats{};
-    if (token + i >= l.tokens) continue;
+    if (token + i >= l.tokens || (factors && factors[i] == 0)) continue;
     const float* x = l.x + (token + i) * l.width + column;
     if (there >= LANES)
       r[i] = *reinterpret_cast<const Loose*>(x);
     else
       memcpy(&r[i], x, size_t(there) * sizeof(float));
+    if (factors) r[i] *= factors[i];
   }
   transpose(r);
+}
+
+CRAM_TARGET CRAM_INLINE float* token_scales(const Linear& l, float* panel) {
+  return panel + up(l.width, COLUMNS) * TOKENS;
+}
+
+// What takes each token to whole numbers up to 127 in magnitude. Magnitudes are compared as bits, so that a NaN is the
+// greatest: a token that is not finite gets the scale NaN, and with it NaN everywhere. Tiny ones count as zeros.
+CRAM_TARGET void token_factors(const Linear& l, int64_t first, bool keep, float* panel, float* factors) {
+  for (int64_t j = 0; j < TOKENS; j++) {
+    Ints most{};
+    if (first + j < l.tokens)
+      for (int64_t k = 0; k < l.width; k += LANES) {
+        const float* x = l.x + (first + j) * l.width + k;
+        Floats part{};
+        if (l.width - k >= LANES)
+          part = *reinterpret_cast<const Loose*>(x);
+        else
+          memcpy(&part, x, size_t(l.width - k) * sizeof(float));
+        const Ints bits = (Ints)part & 0x7fffffff;
+        most = bits > most ? bits : most;
+      }
+    int32_t bits = 0;
+    for (int64_t i = 0; i < LANES; i++) bits = most[i] > bits ? most[i] : bits;
+    float peak;
+    memcpy(&peak, &bits, sizeof peak);
+    const bool finite = bits < 0x7f800000;
+    factors[j] = finite && peak > 1e-30f ? STEPS / peak : 0;
+    if (keep) token_scales(l, panel)[j] = finite ? peak / (STEPS * STEPS) : __builtin_nanf("");
+  }
 }
 
 CRAM_TARGET CRAM_INLINE int64_t vectors(const Linear& l, int64_t first, int64_t least) {
@@ -301,23 +351,31 @@ CRAM_TARGET CRAM_INLINE void round_to_half(Floats& value) {
   value = (Floats)((rounded | ((bits | 0x400000) & ~number)) & 0xffff0000u);
 }
 
+// To whole numbers: to nearest, ties to even. It comes after a transposition: a multiplication and this addition, side by
+// side, would be one instruction on some processors and round otherwise.
+CRAM_TARGET CRAM_INLINE void round_to_whole(Floats& value) { value = (value + 0x1.8p23f) - 0x1.8p23f; }
+
 CRAM_TARGET void pack_floats(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
   const int64_t wide = vectors(l, first, 1) * LANES;
+  float factors[TOKENS];
+  if (l.kind == BYTES) token_factors(l, first, from == 0, panel, factors);
   for (int64_t j = 0; j < wide; j += LANES)
     for (int64_t k = from; k < to; k += LANES) {
       Floats r[LANES];
-      block(l, first + j, k, r);
+      block(l, first + j, k, l.kind == BYTES ? factors + j : nullptr, r);
       CRAM_UNROLL
       for (int64_t i = 0; i < LANES; i++) {
-        if (l.halves) round_to_half(r[i]);
+        if (l.kind == HALVES) round_to_half(r[i]);
+        if (l.kind == BYTES) round_to_whole(r[i]);
         *reinterpret_cast<Floats*>(panel + (k + i) * wide + j) = r[i];
       }
     }
 }
 
 // With CRAM_SUMS 2 an output has two sums, so that a multiplication need not wait for the last one; AVX2 lacks the
-// registers. Their order is the same whatever V is.
-template <int V, bool HALVES>
+// registers. Their order is the same whatever V is. With bytes the sums are whole numbers, within a tile below 2^24 and
+// so exact in floats; over the tiles they are added as integers.
+template <int V, Kind KIND>
 CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* out) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const float* tile = panel + t * l.tile * V * LANES;
@@ -325,7 +383,7 @@ CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to
     Floats sum[CRAM_SUMS][V];
     for (int v = 0; v < V; v++) {
       sum[CRAM_SUMS - 1][v] = Floats{};
-      sum[0][v] = t ? out[v] : Floats{} + (l.bias ? l.bias[o] : 0.f);
+      sum[0][v] = KIND == BYTES ? Floats{} : t ? out[v] : Floats{} + (l.bias ? l.bias[o] : 0.f);
     }
     const int64_t end = ends[o + 1];
     for (int64_t p = ends[o]; p < end; p += CRAM_SUMS) {
@@ -334,12 +392,18 @@ CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to
         if (s && p + s >= end) break;
         check(l, t, p + s);
         const Floats* x = reinterpret_cast<const Floats*>(tile + l.columns[p + s] * V * LANES);
-        const float factor = value<HALVES>(l, p + s);
+        const float factor = value<KIND>(l, p + s);
         CRAM_UNROLL
         for (int v = 0; v < V; v++) sum[s][v] += factor * x[v];
       }
     }
-    for (int v = 0; v < V; v++) out[v] = CRAM_SUMS > 1 ? sum[0][v] + sum[CRAM_SUMS - 1][v] : sum[0][v];
+    for (int v = 0; v < V; v++) {
+      const Floats whole = CRAM_SUMS > 1 ? sum[0][v] + sum[CRAM_SUMS - 1][v] : sum[0][v];
+      if (KIND == BYTES)
+        out[v] = (Floats)((t ? (Ints)out[v] : Ints{}) + __builtin_convertvector(whole, Ints));
+      else
+        out[v] = whole;
+    }
   }
 }
 
@@ -352,8 +416,8 @@ CRAM_TARGET void pack_halves(const Linear& l, int64_t first, int64_t from, int64
   for (int64_t j = 0; j < wide; j += 2 * LANES)
     for (int64_t k = from; k < to; k += LANES) {
       Floats r[LANES], s[LANES];
-      block(l, first + j, k, r);
-      block(l, first + j + LANES, k, s);
+      block(l, first + j, k, nullptr, r);
+      block(l, first + j + LANES, k, nullptr, s);
       CRAM_UNROLL
       for (int64_t i = 0; i < LANES; i++) {
         const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)s[i], (__m512)r[i]);
@@ -399,30 +463,109 @@ CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to
 }
 #endif
 
+#ifdef CRAM_DOT_BYTES
+// A column of a panel is 64 bytes, one for each token, 128 added to it: the instruction takes bytes without a sign on
+// this side. Narrowing four vectors leaves them in the order that interleaving four columns puts right again.
+CRAM_TARGET void pack_bytes(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
+  float factors[TOKENS];
+  token_factors(l, first, from == 0, panel, factors);
+  for (int64_t k = from; k < to; k += LANES) {
+    Floats r[CRAM_VECTORS][LANES];
+    CRAM_UNROLL
+    for (int64_t v = 0; v < CRAM_VECTORS; v++) block(l, first + v * LANES, k, factors + v * LANES, r[v]);
+    CRAM_UNROLL
+    for (int64_t i = 0; i < LANES; i++) {
+      __m512i whole[CRAM_VECTORS];
+      for (int64_t v = 0; v < CRAM_VECTORS; v++) whole[v] = _mm512_cvtps_epi32((__m512)r[v][i]);
+      const __m512i low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[2], whole[3]);
+      const __m512i bytes = _mm512_xor_si512(_mm512_packs_epi16(low, high), _mm512_set1_epi8(-128));
+      _mm512_store_si512(panel + (k + i) * LANES, bytes);
+    }
+  }
+}
+
+CRAM_TARGET void add_bytes(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* out) {
+  const int32_t* ends = l.ends + t * (l.rows + 1);
+  const __m512i* tile = reinterpret_cast<const __m512i*>(panel) + t * l.tile;
+  for (int64_t o = from; o < to; o++, out += CRAM_VECTORS) {
+    __m512i sum[CRAM_VECTORS];
+    for (int v = 0; v < CRAM_VECTORS; v++) sum[v] = t ? (__m512i)out[v] : _mm512_set1_epi32(-128 * l.totals[o]);
+    const int64_t end = ends[o + 1];
+    for (int64_t p = ends[o]; p < end; p += 4) {
+      for (int i = 0; i < 4; i++) check(l, t, p + i);
+      uint32_t at;
+      int32_t four;
+      memcpy(&at, l.columns + p, sizeof at);
+      memcpy(&four, static_cast<const int8_t*>(l.values) + p, sizeof four);
+      __m512i a = tile[at & 255], b = tile[at >> 8 & 255], c = tile[at >> 16 & 255], d = tile[at >> 24];
+      __asm__("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d));  // else GCC loads each of them twice
+      const __m512i factors = _mm512_set1_epi32(four);
+      const __m512i low = _mm512_unpacklo_epi8(a, b), high = _mm512_unpackhi_epi8(a, b);
+      const __m512i next = _mm512_unpacklo_epi8(c, d), last = _mm512_unpackhi_epi8(c, d);
+      sum[0] = _mm512_dpbusd_epi32(sum[0], _mm512_unpacklo_epi16(low, next), factors);
+      sum[1] = _mm512_dpbusd_epi32(sum[1], _mm512_unpackhi_epi16(low, next), factors);
+      sum[2] = _mm512_dpbusd_epi32(sum[2], _mm512_unpacklo_epi16(high, last), factors);
+      sum[3] = _mm512_dpbusd_epi32(sum[3], _mm512_unpackhi_epi16(high, last), factors);
+    }
+    for (int v = 0; v < CRAM_VECTORS; v++) out[v] = (Floats)sum[v];
+  }
+}
+#endif
+
 CRAM_TARGET void pack(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
 #ifdef CRAM_DOT
-  if (l.halves) return pack_halves(l, first, from, to, panel);
+  if (l.kind == HALVES) return pack_halves(l, first, from, to, panel);
+#endif
+#ifdef CRAM_DOT_BYTES
+  if (l.kind == BYTES) return pack_bytes(l, first, from, to, panel);
 #endif
   pack_floats(l, first, from, to, panel);
 }
 
 template <int V>
-CRAM_TARGET void rows_of(const Linear& l, int64_t first, int64_t from, int64_t to, const float* panel, float* sums) {
-  for (int64_t t = 0; t == 0 || t * l.tile < l.width; t++) {
-    Floats* sum = reinterpret_cast<Floats*>(sums);
+CRAM_TARGET CRAM_INLINE void add(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel,
+                                 Floats* sum) {
+  if (l.kind == FLOATS) return add_floats<V, FLOATS>(l, t, from, to, panel, sum);
 #ifdef CRAM_DOT
-    if (l.halves && V > 1) add_halves<V>(l, t, from, to, panel, sum);
+  if (l.kind == HALVES && V > 1) return add_halves<V>(l, t, from, to, panel, sum);
 #else
-    if (l.halves) add_floats<V, true>(l, t, from, to, panel, sum);
+  if (l.kind == HALVES) return add_floats<V, HALVES>(l, t, from, to, panel, sum);
 #endif
-    if (!l.halves) add_floats<V, false>(l, t, from, to, panel, sum);
+#ifdef CRAM_DOT_BYTES
+  if (l.kind == BYTES && V == CRAM_VECTORS) return add_bytes(l, t, from, to, panel, sum);
+#else
+  if (l.kind == BYTES) return add_floats<V, BYTES>(l, t, from, to, panel, sum);
+#endif
+}
+
+// Rows [o, o + LANES) of LANES tokens, transposed. The bias of bytes is added after it: see round_to_whole.
+CRAM_TARGET CRAM_INLINE void finished(const Linear& l, int64_t o, int64_t to, const float* sums, int64_t wide,
+                                      const float* scales, Floats* r) {
+  const int64_t there = o + LANES <= to ? LANES : to - o;
+  CRAM_UNROLL
+  for (int64_t i = 0; i < LANES; i++) {
+    r[i] = *reinterpret_cast<const Floats*>(sums + i * wide);
+    if (l.kind != BYTES) continue;
+    const float peak = i < there ? l.peaks[o + i] : 0;
+    r[i] = __builtin_convertvector((Ints)r[i], Floats) * *reinterpret_cast<const Loose*>(scales) * peak;
   }
+  transpose(r);
+  if (l.kind != BYTES || !l.bias) return;
+  Floats bias{};
+  memcpy(&bias, l.bias + o, size_t(there) * sizeof(float));
+  CRAM_UNROLL
+  for (int64_t i = 0; i < LANES; i++) r[i] += bias;
+}
+
+template <int V>
+CRAM_TARGET void rows_of(const Linear& l, int64_t first, int64_t from, int64_t to, const float* panel, float* sums) {
+  for (int64_t t = 0; t == 0 || t * l.tile < l.width; t++)
+    add<V>(l, t, from, to, panel, reinterpret_cast<Floats*>(sums));
+  const float* scales = token_scales(l, const_cast<float*>(panel));
   for (int64_t o = from; o < to; o += LANES)
     for (int64_t j = 0; j < V * LANES && first + j < l.tokens; j += LANES) {
       Floats r[LANES];
-      CRAM_UNROLL
-      for (int64_t i = 0; i < LANES; i++) r[i] = *reinterpret_cast<Floats*>(sums + (o - from + i) * V * LANES + j);
-      transpose(r);
+      finished(l, o, to, sums + (o - from) * V * LANES + j, V * LANES, scales + j, r);
       for (int64_t i = 0; i < LANES && first + j + i < l.tokens; i++) {
         float* y = l.y + (first + j + i) * l.rows + o;
         if (o + LANES <= to)
@@ -434,11 +577,14 @@ CRAM_TARGET void rows_of(const Linear& l, int64_t first, int64_t from, int64_t t
 }
 
 CRAM_TARGET void rows(const Linear& l, int64_t first, int64_t from, int64_t to, const float* panel, float* sums) {
+  int64_t least = 1;
 #ifdef CRAM_DOT
-  const int64_t count = vectors(l, first, l.halves ? 2 : 1);
-#else
-  const int64_t count = vectors(l, first, 1);
+  if (l.kind == HALVES) least = 2;
 #endif
+#ifdef CRAM_DOT_BYTES
+  if (l.kind == BYTES) least = CRAM_VECTORS;
+#endif
+  const int64_t count = vectors(l, first, least);
   if (count == 1) return rows_of<1>(l, first, from, to, panel, sums);
   if (count == 2) return rows_of<2>(l, first, from, to, panel, sums);
   if (count == 4) return rows_of<4>(l, first, from, to, panel, sums);
@@ -454,6 +600,7 @@ CRAM_TARGET void rows(const Linear& l, int64_t first, int64_t from, int64_t to, 
 #undef CRAM_SUMS
 #undef CRAM_TARGET
 #undef CRAM_DOT
+#undef CRAM_DOT_BYTES
 #undef CRAM_PICK
 #undef CRAM_LOW
 #undef CRAM_HIGH

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Array = np.ndarray[Any, Any]
-Precision = Literal["fp32", "bf16"]
-TILES = {torch.float32: 128, torch.bfloat16: 256}
-"""Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB."""
+from .int8 import Array, round_rows, widen
+
+Precision = Literal["fp32", "bf16", "int8"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+TILES = {torch.float32: 128, torch.bfloat16: 256, torch.int8: 256}
+"""Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB, in int8 half of it: a column is one byte."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,67 +23,98 @@ class Packed:
 
     W is cut into tiles of `TILES[dtype]` columns, the last one narrower. The kept weights lie tile after tile, in a
     tile row after row, in a row by column. In bf16 each row of a tile has an even number of them: the last of an odd
-    number is stored as two that add up to it, so that an infinite activation still gives infinity and not NaN.
+    number is stored as two that add up to it, so that an infinite activation still gives infinity and not NaN. In int8
+    their number is a multiple of four, filled up with zeros.
 
     Args:
         shape (`tuple[int, int]`): rows and width of W.
         ends (`Tensor`): int32 (tiles * (rows + 1),); row r of tile t is `values[ends[i]:ends[i + 1]]` for
             i = t * (rows + 1) + r.
         columns (`Tensor`): uint8 (kept,), the column within the tile.
-        values (`Tensor`): fp32 or bf16 (kept,).
+        values (`Tensor`): fp32, bf16 or int8 (kept,).
+        peaks (`Tensor`, *optional*): with int8, fp32 (rows,): a value q of row r stands for q * peaks[r] / 127.
+        totals (`Tensor`, *optional*): with int8, int32 (rows,): sums of the rows' values.
     """
 
     shape: tuple[int, int]
     ends: Tensor
     columns: Tensor
     values: Tensor
+    peaks: Tensor | None = None
+    totals: Tensor | None = None
 
     @property
     def precision(self) -> Precision:
-        return "fp32" if self.values.dtype == torch.float32 else "bf16"
+        return next(name for name, dtype in DTYPES.items() if dtype == self.values.dtype)
 
     @property
     def kept(self) -> int:
         """Number of weights that are stored, those in two parts once."""
+        if self.precision == "int8":
+            return int(self.values.count_nonzero())
         split = int((self.columns[::2] == self.columns[1::2]).sum()) if self.precision == "bf16" else 0
         return self.values.numel() - split
 
     @property
     def nbytes(self) -> int:
-        return self.ends.nbytes + self.columns.nbytes + self.values.nbytes
+        parts = (self.ends, self.columns, self.values, self.peaks, self.totals)
+        return sum(part.nbytes for part in parts if part is not None)
 
 
 def pack(weight: Tensor, precision: Precision = "fp32") -> Packed:
-    """Returns a matrix without its zeros, of either sign. Nothing is mutated; temporaries: about three such matrices.
+    """Returns a matrix without its zeros, of either sign. Nothing is mutated.
+
+    Temporaries: about two such matrices in fp32 at half zeros, more for a denser one.
 
     Args:
         weight (`Tensor`): fp32, bf16 or fp16, (rows, width), on the CPU.
-        precision (`str`, defaults to `"fp32"`): what is stored; bf16 is rounded to nearest, ties to even.
+        precision (`str`, defaults to `"fp32"`): what is stored; bf16 is rounded to nearest, ties to even, int8 as
+            `quantize:8` does.
 
     Raises:
-        ValueError: no matrix of such a type on the CPU, or more than 2^31 - 1 weights are kept.
+        ValueError: no matrix of such a type on the CPU, or one that `pack_kept` refuses.
     """
     _check(weight, precision)
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    rows, width = weight.shape
-    tile = TILES[dtype]
-    tiles = max(1, -(-width // tile))
-    padded = torch.nn.functional.pad(weight.detach().float(), (0, tiles * tile - width))
-    tiled = padded.view(rows, tiles, tile).transpose(0, 1).contiguous().numpy()
+    dense = weight.detach().float().contiguous().numpy()
     # Told by their bits, not as floats: a process may have been told to take denormals for zero.
-    there = (tiled.view(np.int32) & 0x7FFFFFFF) != 0
-    places = np.flatnonzero(there)
-    counts, columns = np.count_nonzero(there, axis=2), (places & (tile - 1)).astype(np.uint8)
-    values = torch.from_numpy(tiled.reshape(-1)[places]).to(dtype)
-    if dtype == torch.bfloat16:
-        counts, columns, values = _paired(counts, columns, values)
+    there = (dense.view(np.int32) & 0x7FFFFFFF) != 0
+    return pack_kept(there, torch.from_numpy(dense.reshape(-1)[np.flatnonzero(there)]), precision)
+
+
+def pack_kept(there: Array, kept: Tensor, precision: Precision = "fp32") -> Packed:
+    """Returns the matrix of which a mask and the values under it are known; no dense one is made.
+
+    Args:
+        there (`Array`): bool (rows, width), where the values are.
+        kept (`Tensor`): fp32, bf16 or fp16 (count of `there`,), the values in row-major order.
+        precision (`str`, defaults to `"fp32"`): as `pack`.
+
+    Raises:
+        ValueError: more than 2^31 - 1 weights are kept; with int8 also what `int8.round_rows` refuses.
+    """
+    dtype, peaks, totals = DTYPES[precision], None, None
+    if precision == "int8":
+        there, kept, peaks, totals = round_rows(there, kept)
+    rows, width = there.shape
+    tiles = [there[:, first : first + TILES[dtype]] for first in range(0, max(1, width), TILES[dtype])]
+    counts = np.stack([np.count_nonzero(tile, axis=1) for tile in tiles])
+    begins = (np.cumsum(counts.T) - counts.T.reshape(-1)).reshape(counts.T.shape).T
+    stored = [_tile(*part, kept, dtype) for part in zip(tiles, begins, counts, strict=True)]
+    values, columns = torch.cat([part[2] for part in stored]), np.concatenate([part[1] for part in stored])
     if len(columns) >= 2**31:
         raise ValueError(f"{len(columns):,} weights are kept, at most 2,147,483,647 can be: leave this layer dense.")
-    return Packed((rows, width), torch.from_numpy(_ends(counts)), torch.from_numpy(columns), values)
+    ends = _ends(np.stack([part[0] for part in stored]))
+    return Packed((rows, width), torch.from_numpy(ends), torch.from_numpy(columns), values, peaks, totals)
 
 
 def unpack(packed: Packed) -> Tensor:
-    """Returns the dense fp32 matrix (rows, width): of fp32 the weights as they were, of bf16 the rounded ones."""
+    """Returns the dense fp32 matrix (rows, width): of fp32 the weights as they were, else the rounded ones."""
+    values = spread(packed)
+    return values if packed.peaks is None else widen(values, packed.peaks)
+
+
+def spread(packed: Packed) -> Tensor:
+    """The stored values in a dense fp32 matrix."""
     rows, width = packed.shape
     ends = packed.ends.view(-1, rows + 1).long()
     tile = TILES[packed.values.dtype]
@@ -93,8 +126,8 @@ def unpack(packed: Packed) -> Tensor:
 
 
 def _check(weight: Tensor, precision: str) -> None:
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f"precision is {precision!r}; it must be 'fp32' or 'bf16'.")
+    if precision not in DTYPES:
+        raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(DTYPES)}.")
     kinds = (torch.float32, torch.bfloat16, torch.float16)
     if weight.dim() != 2 or weight.dtype not in kinds or weight.device.type != "cpu":
         raise ValueError(
@@ -111,10 +144,30 @@ def _ends(counts: Array) -> Array:
     return ends.reshape(-1).astype(np.int32)
 
 
+def _tile(there: Array, begins: Array, counts: Array, kept: Tensor, dtype: torch.dtype) -> tuple[Array, Array, Tensor]:
+    """Counts (rows,), columns and values of one tile; row r of it begins at `kept[begins[r]]`."""
+    columns = (np.flatnonzero(there) % max(1, there.shape[1])).astype(np.uint8)
+    places = np.repeat(begins - (np.cumsum(counts) - counts), counts)
+    places += np.arange(len(places))
+    values = kept[torch.from_numpy(places)].to(dtype)
+    if dtype == torch.bfloat16:
+        return _paired(counts, columns, values)
+    return (counts, columns, values) if dtype == torch.float32 else _in_fours(counts, columns, values)
+
+
+def _in_fours(counts: Array, columns: Array, values: Tensor) -> tuple[Array, Array, Tensor]:
+    """Gives each row of a tile a multiple of four values: zeros after the last, in its column."""
+    whole = (counts + 3) // 4 * 4
+    here = np.arange(whole.sum()) - np.repeat(np.cumsum(whole) - whole, whole)
+    added = here >= np.repeat(counts, whole)
+    source = np.arange(len(here)) - np.cumsum(added)
+    return whole, columns[source], values[torch.from_numpy(source)] * torch.from_numpy(~added)
+
+
 def _paired(counts: Array, columns: Array, values: Tensor) -> tuple[Array, Array, Tensor]:
     """Gives each row of a tile an even number of values, the last of an odd number as two that add up to it."""
-    odd = (counts & 1).reshape(-1)
-    last = np.cumsum(counts.reshape(-1))[odd == 1] - 1
+    odd = counts & 1
+    last = np.cumsum(counts)[odd == 1] - 1
     repeats = np.ones(len(columns), dtype=np.int64)
     repeats[last] = 2
     source = np.repeat(np.arange(len(columns)), repeats)
@@ -124,4 +177,4 @@ def _paired(counts: Array, columns: Array, values: Tensor) -> tuple[Array, Array
     half = (whole / 2).to(values.dtype)
     pairs[first] = half
     pairs[first + 1] = torch.where(whole.isfinite(), whole - half.float(), whole).to(values.dtype)
-    return counts + odd.reshape(counts.shape), columns[source], pairs
+    return counts + odd, columns[source], pairs

@@ -16,9 +16,11 @@ from .layout import TILES, Packed
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
-LEVELS = ("plain", "avx2", "avx512", "avx512_bf16")
+VERSION = 2
+LEVELS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
 """Instruction sets that the library has code for, each a superset of the one before."""
+KINDS = (torch.float32, torch.bfloat16, torch.int8)
+"""Types of values, in the order in which the library counts them."""
 SWITCH = "CRAM_HF_RUNTIME"
 """Environment variable: `off`, or the highest of `LEVELS` that may be used."""
 ALONE = 2**19
@@ -32,7 +34,7 @@ class Kernel:
         self.level = level
         self._linear = library.cram_hf_linear
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-        self._linear.argtypes = [pointer] * 3 + [long] * 3 + [pointer] * 3 + [long] + [whole] * 3 + [pointer]
+        self._linear.argtypes = [pointer] * 3 + [long] * 3 + [pointer] * 5 + [long] + [whole] * 3 + [pointer]
         self._team = _openmp()
 
     @property
@@ -55,15 +57,17 @@ class Kernel:
         kept = packed.values.numel()
         failed = self._linear(
             x.data_ptr(),
-            None if bias is None else bias.data_ptr(),
+            _address(bias),
             y.data_ptr(),
             x.shape[0],
             *packed.shape,
             packed.ends.data_ptr(),
             packed.columns.data_ptr(),
             packed.values.data_ptr(),
+            _address(packed.peaks),
+            _address(packed.totals),
             TILES[packed.values.dtype],
-            packed.values.dtype == torch.bfloat16,
+            KINDS.index(packed.values.dtype),
             LEVELS.index(self.level),
             torch.get_num_threads() if kept * x.shape[0] >= ALONE else 1,
             self._team,
@@ -101,6 +105,10 @@ def kernel() -> Kernel | None:
         )
         return None
     return Kernel(library, LEVELS[min(LEVELS.index(wanted), int(library.cram_hf_level()))])
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _path() -> Path:

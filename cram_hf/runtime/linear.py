@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from . import int8
 from .csr import csr_linear, to_csr
-from .layout import Packed, Precision, pack, unpack
+from .layout import Packed, Precision, pack, spread, unpack
 from .library import kernel
 
 CSR_PAYS = 0.9
@@ -23,7 +24,9 @@ class SparseLinear(nn.Module):
 
     A zero weight is left out, so that an infinite or NaN activation under it does not reach the output, as it would in
     the dense layer. Sums are fp32 and of a fixed order: an output depends neither on the rest of its batch nor on the
-    number of threads. In bf16 activations are rounded to bf16 as well. Several threads may call one layer at a time.
+    number of threads. In bf16 activations are rounded to bf16 as well, in int8 to whole numbers with a scale for each
+    token: sums are then exact, and a token that is not finite gives NaN everywhere. Several threads may call one layer
+    at a time.
 
     `state_dict` gives the dense `weight` and `bias` of `nn.Linear`, so that a model is saved as an ordinary
     checkpoint. Use `from_linear` to make one.
@@ -43,7 +46,7 @@ class SparseLinear(nn.Module):
 
         Args:
             layer (`nn.Linear`): on the CPU; fp32, bf16 or fp16.
-            precision (`str`, defaults to `"fp32"`): `"bf16"` rounds weights and activations.
+            precision (`str`, defaults to `"fp32"`): `"bf16"` and `"int8"` round weights and activations.
             keep_dense (`bool`, defaults to `True`): hold on to `layer`, for `restore` and `state_dict`.
 
         Raises:
@@ -57,6 +60,11 @@ class SparseLinear(nn.Module):
     def original(self) -> nn.Linear | None:
         """The dense layer that this one stands for, if it was kept."""
         return self.originals[0] if self.originals else None
+
+    @property
+    def sparsity(self) -> float:
+        """Share of weights that are left out, in [0, 1]."""
+        return 1 - self.packed.kept / max(1, self.in_features * self.out_features)
 
     @property
     def weight(self) -> Tensor:
@@ -74,15 +82,15 @@ class SparseLinear(nn.Module):
             return self._in_pytorch(x)
         packed = self.packed
         if torch.compiler.is_compiling():
-            return sparse_linear(x, packed.ends, packed.columns, packed.values, self.bias, self.out_features)
+            weight = (packed.ends, packed.columns, packed.values, packed.peaks, packed.totals)
+            return sparse_linear(x, *weight, self.bias, self.out_features)
         return _product(x, packed, self.bias)
 
     def extra_repr(self) -> str:
-        zeros = 1 - self.packed.kept / max(1, self.in_features * self.out_features)
         bias = self.bias is not None
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}, "
-            f"{self.packed.precision}, {zeros:.1%} zeros"
+            f"{self.packed.precision}, {self.sparsity:.1%} zeros"
         )
 
     def _check(self, x: Tensor) -> None:
@@ -102,6 +110,10 @@ class SparseLinear(nn.Module):
     def _in_pytorch(self, x: Tensor) -> Tensor:
         if self._fallback is None:
             self._fallback = _pytorch_weight(self.packed)
+        if self.packed.peaks is not None:
+            flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).float()
+            y = int8.product(flat, self._fallback, self.packed.peaks, self.bias)
+            return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
         y = (x.bfloat16() if self.packed.precision == "bf16" else x).float()
         if self._fallback.layout == torch.strided:
             return linear(y, self._fallback, self.bias).to(x.dtype)
@@ -124,15 +136,22 @@ class SparseLinear(nn.Module):
 
 @torch.library.custom_op("cram_hf::sparse_linear", mutates_args=(), device_types="cpu")
 def sparse_linear(
-    x: Tensor, ends: Tensor, columns: Tensor, values: Tensor, bias: Tensor | None, out_features: int
+    x: Tensor,
+    ends: Tensor,
+    columns: Tensor,
+    values: Tensor,
+    peaks: Tensor | None,
+    totals: Tensor | None,
+    bias: Tensor | None,
+    out_features: int,
 ) -> Tensor:
     """The kernel as an operator that `torch.compile` leaves as it is."""
-    return _product(x, Packed((out_features, x.shape[-1]), ends, columns, values), bias)
+    return _product(x, Packed((out_features, x.shape[-1]), ends, columns, values, peaks, totals), bias)
 
 
 @sparse_linear.register_fake
-def _(x: Tensor, ends: Tensor, columns: Tensor, values: Tensor, bias: Tensor | None, out_features: int) -> Tensor:
-    return x.new_empty((*x.shape[:-1], out_features))
+def _(x: Tensor, *operands: Any) -> Tensor:
+    return x.new_empty((*x.shape[:-1], operands[-1]))
 
 
 @torch.compiler.assume_constant_result  # the compiler would look into the search for the library
@@ -149,7 +168,9 @@ def _product(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
 
 
 def _pytorch_weight(packed: Packed) -> Tensor:
-    """W for PyTorch: as a compressed-sparse-row matrix where that is the faster one, else dense."""
+    """W for PyTorch: as a compressed-sparse-row matrix where that is the faster one, else dense; of int8 the steps."""
+    if packed.peaks is not None:
+        return spread(packed)
     dense = unpack(packed)
     if int(dense.count_nonzero()) > (1 - CSR_PAYS) * dense.numel() or not dense.numel():
         return dense

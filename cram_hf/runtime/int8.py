@@ -1,0 +1,69 @@
+"""Weights as whole numbers with a scale for each row, activations with one for each token; exact sums in int32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+STEPS = 127
+"""Whole numbers run from -127 to 127."""
+WIDEST = 2**16
+"""Columns of a matrix whose sums fit into int32 for certain."""
+
+
+def round_rows(there: Array, kept: Tensor) -> tuple[Array, Tensor, Tensor, Tensor]:
+    """Rounds the values of a sparse matrix as `quantize:8` does, so that a matrix that it rounded stays as it was.
+
+    Args:
+        there (`Array`): bool (rows, width), where the values are.
+        kept (`Tensor`): the values in row-major order.
+
+    Returns:
+        Where those are that were not rounded to 0; these as int8; each row's largest magnitude, fp32 (rows,); and the
+        sum of its int8 values, int32 (rows,).
+
+    Raises:
+        ValueError: a value is not finite, or the matrix is wider than `WIDEST`.
+    """
+    if there.shape[1] > WIDEST:
+        raise ValueError(f"the matrix has {there.shape[1]:,} columns; int8 takes {WIDEST:,}. Use fp32 or bf16.")
+    if not bool(kept.isfinite().all()):
+        raise ValueError("the matrix holds a value that is not finite, so that int8 has no scale for its row")
+    rows = torch.arange(len(there)).repeat_interleave(torch.from_numpy(np.count_nonzero(there, axis=1)))
+    peaks = torch.zeros(len(there)).scatter_reduce_(0, rows, kept.float().abs(), "amax")
+    peak = peaks[rows].double()
+    steps = (kept.double() * STEPS / torch.where(peak == 0, 1.0, peak)).round_().to(torch.int8)
+    still = there.copy()
+    still[there] = steps.numpy() != 0
+    totals = torch.zeros(len(there), dtype=torch.int64).index_add_(0, rows, steps.long())
+    return still, steps[steps != 0], peaks, totals.int()
+
+
+def widen(steps: Tensor, peaks: Tensor) -> Tensor:
+    """Returns the fp32 weights (rows, width) that whole numbers stand for, as `quantize:8` makes them."""
+    return (steps.double() / STEPS * peaks.double().unsqueeze(1)).float()
+
+
+def product(x: Tensor, steps: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
+    """What the kernel computes, bit for bit, in plain PyTorch.
+
+    Each token of x is rounded to whole numbers, its largest magnitude becoming 127. A token that is not finite gives
+    NaN everywhere; one with no magnitude above 1e-30 counts as zeros.
+
+    Args:
+        x (`Tensor`): fp32 (tokens, width).
+        steps (`Tensor`): whole numbers (rows, width), of any type.
+        peaks (`Tensor`): fp32 (rows,), the largest magnitude of each row.
+        bias (`Tensor`, *optional*): fp32 (rows,).
+    """
+    most = x.abs().amax(dim=1, keepdim=True) if x.shape[1] else x.new_zeros(len(x), 1)
+    finite = most.isfinite()
+    counts = finite & (most > 1e-30)
+    whole = torch.where(counts, x * (STEPS / most), 0.0).round_()
+    sums = whole.double() @ steps.double().t()
+    y = sums.float() * torch.where(finite, most / STEPS**2, torch.nan) * peaks
+    return y if bias is None else y + bias

@@ -1,0 +1,96 @@
+"""From which share of zeros on a layer is replaced: the measured numbers, and the script that measures them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cram_hf.runtime import accelerate, break_even, kernel
+from cram_hf.runtime.break_even import LEAST_ZEROS, Measured, least_zeros
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "runtime_layers.py"
+ROWS = (
+    Measured(torch.float32, "fp32", 100 * 100, 0.6),
+    Measured(torch.float32, "fp32", 1000 * 1000, 0.3),
+    Measured(torch.bfloat16, "fp32", 100 * 100, 0.9),
+)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "weights", "zeros"),
+    [
+        (torch.float32, "fp32", 1, 0.6),
+        (torch.float32, "fp32", 99_000, 0.6),
+        (torch.float32, "fp32", 101_000, 0.3),
+        (torch.bfloat16, "fp32", 10**9, 0.9),
+        (torch.float32, "bf16", 10_000, LEAST_ZEROS),
+        (torch.float32, "fp32", 0, LEAST_ZEROS),
+    ],
+)
+def test_the_measured_layer_of_the_same_types_nearest_in_size_decides(monkeypatch, dtype, precision, weights, zeros):
+    monkeypatch.setattr(break_even, "MEASURED", ROWS)
+    assert least_zeros(dtype, precision, weights) == zeros
+
+
+@pytest.mark.skipif(kernel() is None, reason="the package was installed without a C++ compiler")
+def test_each_layer_has_its_own_share_unless_one_is_given(monkeypatch):
+    monkeypatch.setattr(break_even, "MEASURED", ROWS)
+    small, large = nn.Linear(150, 150), nn.Linear(800, 800)
+    for layer in (small, large):
+        with torch.no_grad():
+            layer.weight *= torch.arange(layer.weight.numel()).view_as(layer.weight) % 2  # 50 % zeros
+    model = nn.Sequential(small, large)
+    report = accelerate(model)
+    assert [layer.reason for layer in report.layers] == ["fewer than 60% are zero", "30% or more are zero"]
+    assert accelerate(model, min_sparsity=0.4).replaced == ["0"]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("runtime_layers", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(zeros: float, tokens: int, speed_up: float) -> dict[str, object]:
+    place = {"shape": [4, 8], "dense": "fp32", "precision": "fp32"}
+    return {**place, "zeros": zeros, "tokens": tokens, "speed_up_of_least": speed_up}
+
+
+@pytest.mark.parametrize(
+    ("speed_ups", "zeros"),
+    [
+        ({0.3: 0.7, 0.5: 1.1, 0.8: 3.0}, 0.5),
+        ({0.3: 1.2, 0.5: 1.4, 0.8: 3.0}, 0.3),
+        ({0.3: 1.2, 0.5: 0.9, 0.8: 3.0}, 0.8),
+        ({0.3: 0.2, 0.5: 0.4, 0.8: 0.9}, 1.0),
+    ],
+)
+def test_the_break_even_is_where_no_number_of_tokens_is_slower_any_more(script, speed_ups, zeros):
+    rows = [row(share, 128, 9.0) for share in speed_ups] + [row(share, 1, 0.1) for share in speed_ups]
+    rows += [row(share, 16, speed_up) for share, speed_up in speed_ups.items()]
+    assert script.break_even(rows) == [{"dense": "fp32", "precision": "fp32", "weights": 32, "zeros": zeros}]
+
+
+def test_the_script_measures_and_prints_lines_that_python_reads(script, tmp_path, capsys):
+    threads = torch.get_num_threads()
+    out = tmp_path / "layers.json"
+    grid = "--shapes 16x8 --tokens 1 16 --zeros 0.5 0.9 --rounds 2 --threads 1"
+    try:
+        script.main([*grid.split(), "--out", str(out)])
+    finally:
+        torch.set_num_threads(threads)
+    report = json.loads(out.read_text())
+    assert len(report["rows"]) == 2 * 2 * 2 * 3
+    lines = eval(f"[{capsys.readouterr().out}]", {"torch": torch, "Measured": Measured})
+    assert [(line.dense, line.precision, line.weights) for line in lines] == [
+        (dense, precision, 128) for dense in (torch.bfloat16, torch.float32) for precision in ("bf16", "fp32", "int8")
+    ]
