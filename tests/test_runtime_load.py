@@ -298,7 +298,7 @@ def test_a_layer_whose_weight_has_another_name_stays(tmp_path):
     model = made()
     save_packed(model, tmp_path / "p")
     filled = made()
-    report = load_accelerated(tmp_path / "p", filled)
+    report = load_accelerated(tmp_path / "p", filled, min_sparsity=0.5)
     assert [layer.reason for layer in report.layers] == ["its weight is not stored as such", "fewer than 50% are zero"]
     x = torch.randn(3, 128)
     assert torch.equal(filled(x), model(x))

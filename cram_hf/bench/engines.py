@@ -203,10 +203,10 @@ def missing(engine: Engine) -> str | None:
 
 
 def _accelerated(model: PreTrainedModel, dtype: Literal["fp32", "bf16"]) -> PreTrainedModel:
-    """A copy whose linear layers of half or more zeros are sparse. Raises `UnsuitableError` where there is none."""
+    """A copy whose linear layers with enough zeros are sparse. Raises `UnsuitableError` where there is none."""
     model = copy.deepcopy(model)
     if not accelerate(model, dtype, keep_dense=False).replaced:
-        raise UnsuitableError("no linear layer is large and half of it zero; type e.g. --to topk:0.8:layer")
+        raise UnsuitableError("no linear layer is large and has enough zeros to gain; type e.g. --to topk:0.8:layer")
     return model
 
 

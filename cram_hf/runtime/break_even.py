@@ -10,7 +10,7 @@ import torch
 from .layout import Precision
 
 LEAST_ZEROS = 0.5
-"""Where nothing was measured: a cautious guess."""
+"""Where nothing was measured (fp16 layers): a cautious guess."""
 
 
 class Measured(NamedTuple):
@@ -22,8 +22,28 @@ class Measured(NamedTuple):
     zeros: float
 
 
-MEASURED: tuple[Measured, ...] = ()
-"""Lines that `benchmarks/runtime_layers.py` prints at its end. Put them here, and nowhere else."""
+MEASURED: tuple[Measured, ...] = (
+    Measured(torch.bfloat16, "bf16", 147456, 0.55),
+    Measured(torch.bfloat16, "bf16", 589824, 0.65),
+    Measured(torch.bfloat16, "bf16", 2359296, 0.65),
+    Measured(torch.bfloat16, "fp32", 147456, 0.7),
+    Measured(torch.bfloat16, "fp32", 589824, 0.7),
+    Measured(torch.bfloat16, "fp32", 2359296, 0.7),
+    Measured(torch.bfloat16, "int8", 147456, 0.6),
+    Measured(torch.bfloat16, "int8", 589824, 0.7),
+    Measured(torch.bfloat16, "int8", 2359296, 0.7),
+    Measured(torch.float32, "bf16", 147456, 0.3),
+    Measured(torch.float32, "bf16", 589824, 0.3),
+    Measured(torch.float32, "bf16", 2359296, 0.3),
+    Measured(torch.float32, "fp32", 147456, 0.35),
+    Measured(torch.float32, "fp32", 589824, 0.3),
+    Measured(torch.float32, "fp32", 2359296, 0.3),
+    Measured(torch.float32, "int8", 147456, 0.4),
+    Measured(torch.float32, "int8", 589824, 0.3),
+    Measured(torch.float32, "int8", 2359296, 0.3),
+)
+"""What `benchmarks/runtime_layers.py` printed at its end on one thread of an AMD EPYC (Zen 4), see
+`results/benchmarks/runtime_layers.json`; 0.3 is the least that was tried. Put other lines here, and nowhere else."""
 
 
 def least_zeros(dense: torch.dtype, precision: Precision, weights: int) -> float:
