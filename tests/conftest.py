@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -37,6 +38,13 @@ def tiny_config(labels: int = 2) -> BertConfig:
         attention_probs_dropout_prob=0.0,
         num_labels=labels,
     )
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    """Like `monkeypatch`, for a property: hypothesis refuses a fixture that is made once for all examples of a test."""
+    with pytest.MonkeyPatch.context() as context:
+        yield context
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -37,3 +38,10 @@ def with_digest(text: bytes, payload: bytes) -> bytes:
     head = len(text).to_bytes(8, "little") + text
     digest = hashlib.sha256(head + payload).hexdigest().encode()
     return head.replace(b"0" * 64, digest, 1) + payload
+
+
+def put_at(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Replaces what stands at a place of the header."""
+    for key in path[:-1]:
+        document = document[key]
+    document[path[-1]] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from cram_hf.runtime import kernel
@@ -11,6 +12,17 @@ from cram_hf.runtime.library import LEVELS, Kernel
 
 needs_kernel = pytest.mark.skipif(kernel() is None, reason="the package was installed without a C++ compiler")
 AVAILABLE = LEVELS[: LEVELS.index(found.level) + 1] if (found := kernel()) else ()
+
+CASES = {
+    "rows": st.integers(0, 70) | st.integers(250, 530),
+    "width": st.integers(0, 70) | st.integers(120, 530),
+    "tokens": st.integers(0, 140),
+    "zeros": st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0]),
+    "has_bias": st.booleans(),
+    "threads": st.integers(1, 3),
+    "seed": st.integers(0, 2**16),
+}
+"""Every kind of layer and call, for hypothesis: none, few and many rows, columns and tokens."""
 
 
 def at(level: str, monkeypatch: pytest.MonkeyPatch) -> Kernel:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_fixtures import put_together, taken_apart, values, with_digest
+from packed_fixtures import put_at, put_together, taken_apart, values, with_digest
 
 from cram_hf.packed import PackedError, load_packed, save_packed
 
@@ -232,10 +232,7 @@ def test_any_value_anywhere_in_the_header_is_an_error_or_leaves_the_tensors_righ
     tmp_path_factory, original, path, value
 ):
     document, payload = taken_apart(original)
-    inner = document
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
+    put_at(document, path, value)
     try:
         state = load(put_together(document, payload), tmp_path_factory.getbasetemp())
     except PackedError:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runtime_fixtures import AVAILABLE, at, inputs, needs_kernel, sparse
+from runtime_fixtures import AVAILABLE, CASES, at, inputs, needs_kernel, sparse
 from torch import Tensor, nn
 
 from cram_hf import Quantize
@@ -30,24 +30,10 @@ def in_numpy(x: Tensor, weight: Tensor, bias: Tensor | None) -> np.ndarray:
     return y if bias is None else y + bias.numpy()
 
 
-@pytest.fixture(scope="module")
-def patch():
-    with pytest.MonkeyPatch.context() as context:
-        yield context
-
-
 @needs_kernel
 @each_level
 @settings(deadline=None, max_examples=40)
-@given(
-    rows=st.integers(0, 70) | st.integers(250, 530),
-    width=st.integers(0, 70) | st.integers(120, 530),
-    tokens=st.integers(0, 140),
-    zeros=st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0]),
-    has_bias=st.booleans(),
-    threads=st.integers(1, 3),
-    seed=st.integers(0, 2**16),
-)
+@given(**CASES)
 def test_any_shape_and_mask_gives_the_int32_answer_bit_for_bit(
     patch, level, rows, width, tokens, zeros, has_bias, threads, seed
 ):

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from runtime_fixtures import AVAILABLE, at, inputs, needs_kernel, product, sparse
+from runtime_fixtures import AVAILABLE, CASES, at, inputs, needs_kernel, product, sparse
 
 from cram_hf.runtime import kernel, pack
 from cram_hf.runtime.library import LEVELS
@@ -32,24 +31,10 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def patch():
-    with pytest.MonkeyPatch.context() as context:
-        yield context
-
-
 @each_level
 @each_precision
 @settings(deadline=None, max_examples=40)
-@given(
-    rows=st.integers(0, 70) | st.integers(250, 530),
-    width=st.integers(0, 70) | st.integers(120, 530),
-    tokens=st.integers(0, 140),
-    zeros=st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0]),
-    has_bias=st.booleans(),
-    threads=st.integers(1, 3),
-    seed=st.integers(0, 2**16),
-)
+@given(**CASES)
 def test_any_shape_and_mask_gives_the_answer_of_float64(
     patch, level, precision, rows, width, tokens, zeros, has_bias, threads, seed
 ):

@@ -13,7 +13,7 @@ from accelerate import init_empty_weights
 from conftest import HEADS, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_fixtures import put_together, taken_apart, values
+from packed_fixtures import put_at, put_together, taken_apart, values
 from torch import nn
 from torch.nn.utils import prune
 from transformers import BertConfig, BertModel
@@ -255,10 +255,7 @@ def test_any_value_anywhere_in_the_header_is_an_error_or_leaves_the_layer_right(
     tmp_path_factory, original, path, value
 ):
     document, payload = taken_apart(original)
-    inner = document
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
+    put_at(document, path, value)
     try:
         model = load(put_together(document, payload), tmp_path_factory.getbasetemp())
     except ValueError:
