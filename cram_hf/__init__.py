@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .arguments import CrAMArguments
     from .compressors import NM, Chain, Compressor, Quantize, TopK, parse_compressor
-    from .core import compressed, cram_point, cram_step, swapped
+    from .core import cram_point, cram_step
     from .rng import draw
+    from .swap import compressed, swapped
     from .trainer import CrAMTrainer
     from .weights import compressible_weights
 else:  # imported when they are asked for: PyTorch and transformers take seconds, and `cram-hf --help` needs neither
@@ -15,7 +16,8 @@ else:  # imported when they are asked for: PyTorch and transformers take seconds
     _HOMES = {
         "arguments": ("CrAMArguments",),
         "compressors": ("NM", "Chain", "Compressor", "Quantize", "TopK", "parse_compressor"),
-        "core": ("compressed", "cram_point", "cram_step", "swapped"),
+        "core": ("cram_point", "cram_step"),
+        "swap": ("compressed", "swapped"),
         "rng": ("draw",),
         "trainer": ("CrAMTrainer",),
         "weights": ("compressible_weights",),

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .compressors import Compressor
-from .compressors.base import blocks
 from .rng import replayed, rng_state
+from .swap import swapped
 
 Perturb = Literal["all", "compressible"]
 
@@ -32,12 +32,15 @@ class Point(NamedTuple):
 
     Args:
         values: name -> w', new tensors, for every parameter that differs from w.
+        rows: name -> the only rows that `values` holds, ascending, of a table (an embedding) that the ascent moves in
+            few of them; the others have no gradient.
         masks: name -> bool, True where C keeps the weight; no entry for what is not pruned.
         step: the length of rho g over all moved parameters, before compression; NaN or infinite if g was, and then
             nothing was moved and w' = C(w).
     """
 
     values: dict[str, Tensor]
+    rows: dict[str, Tensor]
     masks: dict[str, Tensor]
     step: float
 
@@ -71,53 +74,12 @@ def cram_point(
     if not math.isfinite(norm):
         moved = {}
     values = {name: w.detach().clone() for name, w in weights.items() if name not in moved}
+    rows = {name: found for name, w in moved.items() if name not in weights and (found := _few_rows(w)) is not None}
     for name, w in moved.items():
-        values[name] = torch.add(w, w.grad, alpha=rate / grad_scale)  # type: ignore[arg-type]  # has a gradient
+        where = rows.get(name, ...)  # all of them
+        values[name] = torch.add(w[where], w.grad[where], alpha=rate / grad_scale)  # type: ignore[index]
     masks = compressor.apply_({name: values[name] for name in weights})
-    return Point(values, masks, rate * norm)
-
-
-@contextmanager
-def swapped(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """Puts `values` into `weights` inside the block, and the originals back, bit for bit, whatever happens in it.
-
-    The contents are exchanged in place, block by block, so no third copy exists: inside the block `values` holds the
-    originals, and afterwards it is used up. Storage is never rebound; gradients, optimizer state and DDP buckets stay
-    valid.
-
-    Args:
-        weights: name -> tensor, mutated inside the block.
-        values: name -> new value, same shape and dtype, for a subset of the names. **Consumed.**
-
-    Raises:
-        KeyError: a name in `values` is not among `weights`.
-        ValueError: a value has another shape or dtype than its weight; nothing was changed.
-    """
-    for name, value in values.items():
-        if value.shape != weights[name].shape or value.dtype != weights[name].dtype:
-            raise ValueError(
-                f"{name} is {tuple(weights[name].shape)} {weights[name].dtype}, its new value {tuple(value.shape)} "
-                f"{value.dtype}: shape and dtype must be the same."
-            )
-    exchanged: list[tuple[Tensor, Tensor]] = []
-    try:
-        with torch.no_grad():
-            for name, value in values.items():
-                for weight, other in blocks(weights[name], value):
-                    _exchange(weight, other)
-                    exchanged.append((weight, other))
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, original in reversed(exchanged):
-                weight.copy_(original)
-
-
-@contextmanager
-def compressed(weights: Mapping[str, Tensor], compressor: Compressor) -> Iterator[None]:
-    """Compresses `weights` in place inside the block and puts the originals back, bit for bit, afterwards."""
-    with swapped(weights, compressor(weights)):
-        yield
+    return Point(values, rows, masks, rate * norm)
 
 
 @contextmanager
@@ -138,7 +100,7 @@ def compressed_pass(
                 if weights[name].requires_grad:
                     handle = weights[name].register_hook(lambda grad, mask=mask: grad * mask)
                     stack.callback(handle.remove)
-        stack.enter_context(swapped({**parameters, **weights}, point.values))
+        stack.enter_context(swapped({**parameters, **weights}, point.values, point.rows))
         try:
             yield
         finally:
@@ -235,8 +197,9 @@ def _norm(tensors: list[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
 
 
-def _exchange(a: Tensor, b: Tensor) -> None:
-    """Exchanges the contents of two tensors."""
-    buffer = a.clone()
-    a.copy_(b)
-    b.copy_(buffer)
+def _few_rows(w: Tensor) -> Tensor | None:
+    """The rows of a matrix that have a gradient; `None` if they are half of them or more, or it is no matrix."""
+    if w.dim() != 2 or not w.numel():
+        return None
+    there = torch.linalg.vector_norm(w.grad, ord=math.inf, dim=1).nonzero()[:, 0]
+    return there if 2 * len(there) < len(w) else None

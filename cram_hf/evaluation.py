@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from .compressors import Compressor
-from .core import compressed
 from .history import TIMES
 from .results import DENSE, Row
 from .sparsity import measure
+from .swap import compressed
 from .tasks.base import EvalSet
 from .trainer import CrAMTrainer
 

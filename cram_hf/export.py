@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .compressors import Compressor
-from .core import compressed
 from .results import Results, write_whole
 from .sparsity import Sparsity, measure
+from .swap import compressed
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from transformers.trainer_utils import has_length
 
 from .compressors import parse_compressor
-from .core import compressed
 from .provenance import command_line, environment
 from .results import DENSE, Results, Row
 from .sparsity import measure
+from .swap import compressed
 
 TIMES = ("runtime", "_per_second", "model_preparation_time")
 CONFIG = (

@@ -15,11 +15,12 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, has_length
 
 from .arguments import CrAMArguments
 from .compressors import Compressor, parse_compressor
-from .core import Perturb, ascending, compressed, compressed_pass, cram_point
+from .core import Perturb, ascending, compressed_pass, cram_point
 from .keep import KeepZeros
 from .monitor import Monitor
 from .rng import draw, replayed, rng_state
 from .support import refuse_unsupported
+from .swap import compressed
 from .trainer_hub import make_trainers_repo, push_trainer, write_card
 from .weights import compressible_weights
 

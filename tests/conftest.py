@@ -42,7 +42,7 @@ def tiny_config(labels: int = 2) -> BertConfig:
 
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:
-    """Like `monkeypatch`, for a property: hypothesis refuses a fixture that is made once for all examples of a test."""
+    """Like `monkeypatch`, for properties: hypothesis wants fixtures that may outlive an example."""
     with pytest.MonkeyPatch.context() as context:
         yield context
 
@@ -90,3 +90,12 @@ def rows(head: str, count: int, length: int = 8, seed: int = 0) -> list[dict[str
             row["labels"] = labels
         examples.append(row)
     return examples
+
+
+def snapshot(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_same(model: torch.nn.Module, before: dict[str, torch.Tensor]) -> None:
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name

@@ -17,7 +17,8 @@ ALLOWED = {
     "weights": {"torch"},
     "sparsity": {"torch"},
     "rng": {"torch", "cram_hf.compressors"},
-    "core": {"torch", "cram_hf.compressors", "cram_hf.rng"},
+    "swap": {"torch", "cram_hf.compressors"},
+    "core": {"torch", "cram_hf.compressors", "cram_hf.rng", "cram_hf.swap"},
     "keep": {"torch", "transformers", "cram_hf.compressors"},
     "bench": {
         "deepsparse",
@@ -54,7 +55,7 @@ ALLOWED = {
     "evaluation": {
         "torch",
         "cram_hf.compressors",
-        "cram_hf.core",
+        "cram_hf.swap",
         "cram_hf.results",
         "cram_hf.sparsity",
         "cram_hf.tasks",
@@ -82,7 +83,7 @@ ALLOWED = {
         "torch",
         "transformers",
         "cram_hf.compressors",
-        "cram_hf.core",
+        "cram_hf.swap",
         "cram_hf.results",
         "cram_hf.sparsity",
     },
@@ -181,7 +182,7 @@ def test_cards_tables_and_pictures_need_no_torch(part):
     assert not reached(f"cram_hf.{part}") & {"torch", "transformers", "datasets", "cram_hf.core", "cram_hf.trainer"}
 
 
-@pytest.mark.parametrize("part", ["core", "weights", "sparsity", "compressors"])
+@pytest.mark.parametrize("part", ["core", "swap", "weights", "sparsity", "compressors"])
 def test_the_method_needs_no_transformers(part):
     assert {name for name in reached(f"cram_hf.{part}") if not name.startswith("cram_hf.")} == {"torch"}
 

@@ -7,10 +7,11 @@ import itertools
 import pytest
 import reference
 import torch
-from conftest import rows
+from conftest import assert_same, rows, snapshot, tiny_config
 from torch import nn
+from transformers import BertConfig, BertForQuestionAnswering
 
-from cram_hf import NM, Quantize, TopK, compressed, compressible_weights, cram_point, cram_step, draw, swapped
+from cram_hf import NM, TopK, compressible_weights, cram_point, cram_step, draw
 from cram_hf.rng import rng_state, set_rng_state
 
 
@@ -26,15 +27,6 @@ def closure_for(model: nn.Module, batch: dict[str, torch.Tensor]):
         return loss
 
     return closure
-
-
-def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def assert_same(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]), name
 
 
 class TestCramStepEqualsTheReference:
@@ -56,6 +48,32 @@ class TestCramStepEqualsTheReference:
             torch.testing.assert_close(p.grad, expected[name], rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(p.detach(), before[name] - expected[name], rtol=1e-4, atol=1e-6)
         assert any(e.abs().max() > 1e-3 for e in expected.values())
+
+    def test_for_a_table_of_which_a_batch_uses_few_rows(self):
+        torch.manual_seed(0)
+        model = BertForQuestionAnswering(BertConfig(**tiny_config().to_dict() | {"vocab_size": 500}))
+        model.eval()
+        batch, weights = batch_of("question_answering"), compressible_weights(model)
+        count = int(0.7 * sum(w.numel() for w in weights.values()))
+        expected = reference.cram_gradient(
+            model, batch, list(weights), lambda w: reference.top_k(w, count), rho=5.0, plus=False
+        )
+        before = snapshot(model)
+        closure, seen = closure_for(model, batch), []
+
+        def watched() -> torch.Tensor:
+            seen.append(snapshot(model))
+            return closure()
+
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        cram_step(model, optimizer, watched, weights, TopK(0.7), rho=5.0, plus=False)
+        for name, p in model.named_parameters():
+            torch.testing.assert_close(p.grad, expected[name], rtol=1e-4, atol=1e-6)
+        assert_same(model, before)
+        table = "bert.embeddings.word_embeddings.weight"
+        moved = (seen[1][table] != before[table]).any(1)
+        used = torch.zeros(500, dtype=torch.bool).index_fill_(0, batch["input_ids"].flatten(), True)
+        assert torch.equal(moved, used)
 
     def test_sam_is_the_identity_compressor_with_normalised_gradient(self, qa_model):
         batch = batch_of("question_answering")
@@ -95,23 +113,6 @@ class TestCramStepEqualsTheReference:
 
 
 class TestWeightsComeBack:
-    @pytest.mark.parametrize("compressor", [TopK(0.8), TopK(0.5, "layer"), NM(2, 4), Quantize(4)])
-    def test_bit_for_bit_after_a_compressed_block(self, qa_model, compressor):
-        before, weights = snapshot(qa_model), compressible_weights(qa_model)
-        pointers = [w.data_ptr() for w in weights.values()]
-        expected = compressor(weights)
-        with compressed(weights, compressor):
-            for name, w in weights.items():
-                assert torch.equal(w, expected[name])
-        assert_same(qa_model, before)
-        assert [w.data_ptr() for w in weights.values()] == pointers
-
-    def test_when_the_block_raises(self, qa_model):
-        before, weights = snapshot(qa_model), compressible_weights(qa_model)
-        with pytest.raises(RuntimeError, match="in the block"), compressed(weights, TopK(0.9)):
-            raise RuntimeError("in the block")
-        assert_same(qa_model, before)
-
     def test_when_the_second_pass_raises(self, qa_model):
         before, batch = snapshot(qa_model), batch_of("question_answering")
         closure, calls = closure_for(qa_model, batch), itertools.count()
@@ -173,40 +174,6 @@ class TestWeightsComeBack:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
         cram_step(model, optimizer, closure_for(qa_model, batch), weights, TopK(0.7), rho=0.5)
         assert_same(model, before)
-
-    def test_when_the_exchange_itself_fails_half_way(self):
-        weights = {"a": torch.ones(4, 4), "b": torch.ones(4, 4)}
-
-        class Failing(torch.Tensor):
-            def split(self, rows):
-                raise RuntimeError("out of memory")
-
-        values = {"a": torch.zeros(4, 4), "b": torch.zeros(4, 4).as_subclass(Failing)}
-        with pytest.raises(RuntimeError, match="out of memory"), swapped(weights, values):
-            pass
-        assert all((w == 1).all() for w in weights.values())
-
-    def test_swapped_refuses_other_shapes_and_changes_nothing(self):
-        weights = {"a": torch.ones(2), "b": torch.ones(2)}
-        with (
-            pytest.raises(ValueError, match="shape and dtype must be the same"),
-            swapped(weights, {"a": torch.zeros(2), "b": torch.zeros(3)}),
-        ):
-            pass
-        assert (weights["a"] == 1).all()
-
-    def test_swapped_never_rebinds_storage_and_handles_odd_shapes(self):
-        weights = {
-            "scalar": torch.tensor(3.0),
-            "empty": torch.empty(0, 4),
-            "strided": torch.arange(12.0).view(3, 4).t(),
-        }
-        values = {name: torch.zeros_like(w) for name, w in weights.items()}
-        pointers, before = [w.data_ptr() for w in weights.values()], {n: w.clone() for n, w in weights.items()}
-        with swapped(weights, values):
-            assert all((w == 0).all() for w in weights.values())
-        assert all(torch.equal(w, before[name]) for name, w in weights.items())
-        assert [w.data_ptr() for w in weights.values()] == pointers
 
 
 class TestCompressedPass:
@@ -292,6 +259,19 @@ class TestCramPoint:
         assert point.step == 4.0
         assert w.tolist() == [[1.0, -2.0, 3.0, -4.0]]
         assert w.grad.tolist() == [[80.0, 0.0, 0.0, 0.0]]
+
+    def test_holds_only_the_rows_that_move_of_a_table(self):
+        table, weight = (torch.ones(6, 2, requires_grad=True) for _ in range(2))
+        table.grad, weight.grad = torch.zeros(6, 2), torch.zeros(6, 2)
+        table.grad[4, 1] = table.grad[1, 0] = -1.0
+        point = cram_point({"t": table, "w": weight}, {"w": weight}, TopK(0), rho=0.5)
+        assert point.rows["t"].tolist() == [1, 4]
+        assert point.values["t"].tolist() == [[0.5, 1.0], [1.0, 0.5]]
+        assert point.rows.keys() == {"t"}  # what is compressed is held whole
+        table.grad[5] = 1e-45  # the least number above zero
+        point = cram_point({"t": table}, {"w": weight}, TopK(0), rho=0.5)
+        assert point.rows == {}  # half of them or more
+        assert point.values["t"].shape == (6, 2)
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
     def test_does_not_move_along_a_gradient_that_is_not_finite(self, bad):

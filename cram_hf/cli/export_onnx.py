@@ -16,9 +16,9 @@ from ..bench.inputs import Inputs, Logits, input_names, output_names, padded
 from ..bench.measure import difference
 from ..bench.onnx_file import INSTALL, PACKAGES
 from ..compressors import parse_compressor
-from ..core import compressed
 from ..results import replacing
 from ..sparsity import measure
+from ..swap import compressed
 from ..table import percent
 from .flags.export_onnx import NAME
 from .models import load_checkpoint, weights_of

@@ -9,11 +9,11 @@ from typing import Any
 from tqdm import tqdm
 
 from ..compressors import Compressor, parse_compressor
-from ..core import compressed
 from ..html_report import Heat, Run, check_together, page, read_bench, read_run, read_size
 from ..html_report.page import drawing
 from ..results import write_whole
 from ..sparsity import measure
+from ..swap import compressed
 from ..weights import compressible_weights
 from .models import load_checkpoint
 

@@ -13,9 +13,9 @@ from torch import nn
 from tqdm import tqdm
 
 from ..compressors import Compressor, parse_compressor
-from ..core import compressed
 from ..packed import dense_pieces, dense_size, packed_size
 from ..sparsity import measure
+from ..swap import compressed
 from ..table import aligned, percent
 from .models import load_checkpoint, weights_of
 
