@@ -1,35 +1,37 @@
-"""Seconds of a pruned BERT on a CPU: dense fp32 and bf16, PyTorch's CSR, and cram_hf.runtime in its three types.
+"""Seconds of a pruned BERT on a CPU: PyTorch, ONNX Runtime and OpenVINO, dense and CSR, and cram_hf.runtime.
 
     python benchmarks/inference.py --out results/benchmarks/inference.json
 
 The models have random weights, pruned by size in each matrix: times depend on shapes and zeros, not on what was
 learned. For one place of the grid the engines take turns, a call each, in an order that moves on by one each round,
 so that the machine's noise meets all of them. A speed-up is the median over the rounds of dense fp32's time by the
-engine's in the same round, and beside it the ratio of the minima. Each engine's output is compared with dense fp32's
-first.
+engine's in the same round, and beside it the ratio of the minima. Each engine's logits are compared with dense fp32's
+first. ONNX Runtime and OpenVINO need their extras: pip install "cram-hf[onnx,openvino]".
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from cpu_engines import ENGINES, peers
+from transformers import BertConfig, BertForQuestionAnswering
 
 from cram_hf import compressible_weights, parse_compressor
-from cram_hf.bench.sparse_layers import with_csr_
+from cram_hf.bench.engines import Run, Subject
+from cram_hf.bench.inputs import Inputs, example
 from cram_hf.provenance import command_line, environment
 from cram_hf.results import write_json
-from cram_hf.runtime import accelerate, kernel
+from cram_hf.runtime import kernel
 
 SHAPES = {
     "bert-base": BertConfig(),
@@ -38,72 +40,29 @@ SHAPES = {
 SPECS = ["topk:0:layer", "topk:0.5:layer", "topk:0.7:layer", "topk:0.8:layer", "topk:0.9:layer", "topk:0.95:layer"]
 
 
-def dense_fp32(model: nn.Module) -> nn.Module:
-    return model
-
-
-def dense_bf16(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).bfloat16()
-
-
-def csr(model: nn.Module) -> nn.Module:
-    return with_csr_(copy.deepcopy(model))
-
-
-def ours_fp32(model: nn.Module) -> nn.Module:
-    accelerate(model := copy.deepcopy(model), "fp32", keep_dense=False)
-    return model
-
-
-def ours_bf16(model: nn.Module) -> nn.Module:
-    accelerate(model := copy.deepcopy(model), "bf16", keep_dense=False)
-    return model
-
-
-def ours_int8(model: nn.Module) -> nn.Module:
-    accelerate(model := copy.deepcopy(model), "int8", keep_dense=False)
-    return model
-
-
-ENGINES: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "dense-fp32": dense_fp32,
-    "dense-bf16": dense_bf16,
-    "csr": csr,
-    "ours-fp32": ours_fp32,
-    "ours-bf16": ours_bf16,
-    "ours-int8": ours_int8,
-}
-
-
-def output(model: nn.Module, ids: Tensor) -> Tensor:
-    return model(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-
-
 def seconds(call: Callable[[], Any]) -> float:
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
 
 
-def measured(models: dict[str, nn.Module], ids: Tensor, rounds: int) -> dict[str, list[float]]:
+def measured(runs: dict[str, Run], inputs: Inputs, rounds: int) -> dict[str, list[float]]:
     """Engine -> seconds of its call in each round, after two calls to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in models}
-    order = list(models)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
     for number in range(-2, rounds):
         first = number % len(order)
         for name in order[first:] + order[:first]:
-            taken = seconds(lambda name=name: output(models[name], ids))
+            taken = seconds(lambda name=name: runs[name](inputs))
             if number >= 0:
                 times[name].append(taken)
     return times
 
 
-def rows_of(models: dict[str, nn.Module], place: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(1000, 30000, (place["batch_size"], place["seq_length"]), generator=generator)
-    expected = output(models["dense-fp32"], ids).double()
-    off = {name: float((output(m, ids).double() - expected).norm() / expected.norm()) for name, m in models.items()}
-    times = measured(models, ids, rounds)
+def rows_of(runs: dict[str, Run], inputs: Inputs, place: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
+    expected = torch.cat(runs["dense-fp32"](inputs)).double()
+    off = {n: float((torch.cat(r(inputs)).double() - expected).norm() / expected.norm()) for n, r in runs.items()}
+    times = measured(runs, inputs, rounds)
     dense = times["dense-fp32"]
     return [
         {
@@ -119,20 +78,17 @@ def rows_of(models: dict[str, nn.Module], place: dict[str, Any], rounds: int) ->
     ]
 
 
-def pruned(shape: str, spec: str) -> nn.Module:
+def pruned(shape: str, spec: str, folder: Path) -> Subject:
     torch.manual_seed(0)
-    model = BertModel(SHAPES[shape]).eval()
+    model = BertForQuestionAnswering(SHAPES[shape]).eval()
     parse_compressor(spec).apply_(compressible_weights(model))
-    return model
+    return Subject(spec, model, folder)
 
 
-def models_of(shape: str, spec: str, engines: list[str]) -> dict[str, nn.Module]:
-    model = pruned(shape, spec)
-    without_zeros = (
-        float(compressible_weights(model)["encoder.layer.0.output.dense.weight"].eq(0).float().mean()) < 0.1
-    )
-    chosen = [name for name in ENGINES if name in engines and not (name == "csr" and without_zeros)]
-    return {name: ENGINES[name](model) for name in chosen}
+def runs_of(subject: Subject, inputs: Inputs, engines: list[str]) -> dict[str, Run]:
+    weight = compressible_weights(subject.model)["bert.encoder.layer.0.output.dense.weight"]
+    dense = float(weight.eq(0).float().mean()) < 0.1
+    return {name: ENGINES[name](subject, inputs) for name in engines if not (name == "csr" and dense)}
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -150,32 +106,35 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     return options
 
 
+def rows_at(shape: str, spec: str, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    subject, rows = pruned(shape, spec, folder), []
+    for threads in options.threads:
+        torch.set_num_threads(threads)  # before the engines are made: some keep the number
+        runs = runs_of(subject, example(subject.model, 1, 16, seed=0), options.engines)
+        for batch, length in product(options.batch_sizes, options.seq_lengths):
+            place = {"shape": shape, "spec": spec, "threads": threads, "batch_size": batch, "seq_length": length}
+            rows += rows_of(runs, example(subject.model, batch, length, seed=0), place, options.rounds)
+            sys.stderr.write("".join(f"{json.dumps(row)}\n" for row in rows[-len(runs) :]))
+    return rows
+
+
 def main(argv: list[str]) -> None:
-    options, rows = arguments(argv), []
-    for shape in options.shapes:
-        for spec in options.specs:
-            models = models_of(shape, spec, options.engines)
-            for threads in options.threads:
-                torch.set_num_threads(threads)
-                for batch in options.batch_sizes:
-                    for length in options.seq_lengths:
-                        place = {"shape": shape, "spec": spec, "threads": threads}
-                        place |= {"batch_size": batch, "seq_length": length}
-                        with torch.inference_mode():
-                            rows += rows_of(models, place, options.rounds)
-                        sys.stderr.write("".join(f"{json.dumps(row)}\n" for row in rows[-len(models) :]))
-    engine = kernel()
-    report = {
+    options, engine = arguments(argv), kernel()
+    report: dict[str, Any] = {
         "benchmark": "inference",
         "command": command_line([sys.argv[0], *argv]),
         "instructions": engine.level if engine else "pytorch",
         "rounds": options.rounds,
-        "rows": rows,
+        "peers": peers(),
+        "rows": [],
         **environment(threads=max(options.threads)),
     }
+    for shape, spec in product(options.shapes, options.specs):
+        with tempfile.TemporaryDirectory() as folder:
+            report["rows"] += rows_at(shape, spec, options, Path(folder))
+        if options.out:
+            write_json(options.out, report)
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
-    if options.out:
-        write_json(options.out, report)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ def compiled(subject: Subject, inputs: Inputs) -> Run:
     return _runner(torch.compile(Logits(subject.model), dynamic=False))
 
 
-def onnxruntime(subject: Subject, inputs: Inputs) -> Run:
-    """ONNX Runtime on the CPU, with all its graph optimisations."""
+def onnxruntime(subject: Subject, inputs: Inputs, file: Path | None = None) -> Run:
+    """ONNX Runtime on the CPU, with all its graph optimisations; of another file than the model's, if one is given."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -71,17 +71,17 @@ def onnxruntime(subject: Subject, inputs: Inputs) -> Run:
     options.log_severity_level = 3
     # Its idle threads spin for a while by default, and would take the cores of whatever has the next turn.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(subject.onnx_file), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(file or subject.onnx_file), options, providers=["CPUExecutionProvider"])
     return lambda given: _tensors(session.run(None, {name: tensor.numpy() for name, tensor in given.items()}))
 
 
-def openvino(subject: Subject, inputs: Inputs) -> Run:
-    """OpenVINO on the CPU, in fp32 (it would take bf16 by itself where the processor has it)."""
+def openvino(subject: Subject, inputs: Inputs, precision: Literal["f32", "bf16"] = "f32") -> Run:
+    """OpenVINO on the CPU, in fp32 (it would take bf16 by itself where the processor has it) unless told otherwise."""
     import openvino
 
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_MMAP": False,
     }

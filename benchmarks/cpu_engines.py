@@ -1,0 +1,74 @@
+"""The engines that `inference.py` and `answers.py` compare on a CPU: those of `cram-hf bench`, and int8 and bf16 ones.
+
+Each is a function of a `Subject`; what it returns takes int64 tensors of any batch and length and gives the logits.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
+from typing import Literal
+
+import torch
+from torch import nn
+
+from cram_hf.bench.engines import Run, Subject, bf16, csr, eager, onnxruntime, openvino
+from cram_hf.bench.inputs import Inputs, Logits
+from cram_hf.runtime import accelerate
+
+
+def dynamic_int8(subject: Subject, inputs: Inputs) -> Run:
+    """PyTorch's dynamic quantization of all linear layers: weights int8, activations int8 with a scale a call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its successor, torchao, is another package
+        model = torch.ao.quantization.quantize_dynamic(copy.deepcopy(subject.model), {nn.Linear}, torch.qint8)
+    return runner(Logits(model))
+
+
+def onnxruntime_int8(subject: Subject, inputs: Inputs) -> Run:
+    """ONNX Runtime's dynamic quantization: a scale for each output of a layer, and one a call for activations."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    path = subject.onnx_file.with_suffix(".int8.onnx")
+    if not path.exists():
+        logging.getLogger().setLevel(logging.ERROR)  # it advises a preparation that the exporter has done
+        quantize_dynamic(subject.onnx_file, path, weight_type=QuantType.QInt8, per_channel=True)
+    return onnxruntime(subject, inputs, path)
+
+
+def ours(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "int8"]) -> Run:
+    """`cram_hf.runtime`; layers that would not gain stay dense fp32."""
+    accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False)
+    return runner(Logits(model))
+
+
+def runner(module: nn.Module) -> Run:
+    def run(given: Inputs) -> tuple[torch.Tensor, ...]:
+        with torch.inference_mode():
+            return tuple(tensor.float() for tensor in module(**given))
+
+    return run
+
+
+ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
+    "dense-fp32": eager,
+    "dense-bf16": bf16,
+    "dense-int8": dynamic_int8,
+    "onnxruntime": onnxruntime,
+    "onnxruntime-int8": onnxruntime_int8,
+    "openvino": openvino,
+    "openvino-bf16": partial(openvino, precision="bf16"),
+    "csr": csr,
+    "ours-fp32": partial(ours, dtype="fp32"),
+    "ours-bf16": partial(ours, dtype="bf16"),
+    "ours-int8": partial(ours, dtype="int8"),
+}
+
+
+def peers() -> dict[str, str]:
+    """Versions of the other engines' packages."""
+    return {name: metadata.version(name) for name in ("onnxruntime", "openvino")}
