@@ -1,0 +1,170 @@
+"""Writes docs/speed.md and its picture from the results files of the speed benchmarks.
+
+python docs/speed.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "answers.png"
+RUNS = ROOT / "results" / "benchmarks"
+Row = dict[str, Any]
+ENGINES = {
+    "dense-fp32": "PyTorch fp32",
+    "dense-bf16": "PyTorch bf16",
+    "dense-int8": "PyTorch int8",
+    "onnxruntime": "ONNX Runtime fp32",
+    "onnxruntime-int8": "ONNX Runtime int8",
+    "openvino": "OpenVINO fp32",
+    "openvino-bf16": "OpenVINO bf16",
+    "csr": "PyTorch CSR",
+    "ours-fp32": "ours fp32",
+    "ours-bf16": "ours bf16",
+    "ours-int8": "ours int8",
+}
+COLOURS = {"PyTorch": "#8C8C8C", "ONNX Runtime": "#E69F00", "OpenVINO": "#009E73", "ours": "#0072B2"}
+MARKERS = {"fp32": "o", "bf16": "s", "int8": "D", "CSR": "X"}
+HEAD = """# Speed on a CPU
+
+Written by `python docs/speed.py` from the files under `results/benchmarks/`; do not edit. How the sparse engine works
+and when to use it stands in [runtime.md](runtime.md). int8 of PyTorch and ONNX Runtime is their dynamic quantization,
+which needs no data.
+"""
+ANSWERS = """
+## F1 and questions per second
+
+`benchmarks/answers.py`: one trained model on the SQuAD v1.1 development set, dense and pruned once, {threads}
+thread(s), {batch} window(s) a call. The engines of one compression take turns on each batch, and the speed-up is over
+PyTorch fp32 in the same run. The fastest engine of a compression stands in bold.
+"""
+GRID = """
+## Whole models
+
+`benchmarks/inference.py`: random weights, pruned in each matrix, as speed-up over dense PyTorch fp32 in the same run
+(median of {rounds} rounds; its milliseconds in brackets). The fastest engine of a line stands in bold. The files hold
+minima and the difference of the logits too.
+"""
+
+
+def reports(name: str) -> list[tuple[Path, Any]]:
+    return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RUNS.glob(f"{name}*.json"))]
+
+
+def words(spec: str) -> str:
+    """`80 %` for `topk:0.8`, `2:4` for `nm:2:4`."""
+    kind, _, rest = spec.partition(":")
+    return f"{100 * float(rest.partition(':')[0]):.4g} %" if kind == "topk" else rest or spec
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def table(columns: list[str], rows: list[list[str]], words_before: int) -> str:
+    ruler = ["---"] * words_before + ["---:"] * (len(columns) - words_before)
+    return "\n" + line(columns) + line(ruler) + "".join(map(line, rows))
+
+
+def origin(path: Path, run: Any) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in (run["versions"] | run.get("peers", {})).items())
+    return (
+        f"\nFile: `{path.relative_to(ROOT)}`, `{run['command']}`; {run['machine']['cpu']} ({run['instructions']}); "
+        f"{versions}; commit {run['commit']}.\n"
+    )
+
+
+def answers(path: Path, report: Any) -> str:
+    settings, cells = report["settings"], []
+    for _, group in groupby(report["rows"], key=lambda row: row["spec"]):
+        rows = list(group)
+        best = max(row["speed_up"] for row in rows)
+        for row in rows:
+            numbers = [f"{row['f1']:.2f}", f"{row['questions_per_second']:.1f}", f"{row['ms_per_question']:.1f}"]
+            cells.append([words(row["spec"]), ENGINES[row["engine"]], *numbers, bold(row["speed_up"], best)])
+    columns = ["zeros", "engine", "F1", "questions a second", "ms a question", "speed-up"]
+    picture = f"\n![F1 against milliseconds a question]({PICTURE.name})\n"
+    text = ANSWERS.format(threads=settings["threads"], batch=settings["batch_size"])
+    return text + picture + table(columns, cells, 2) + origin(path, report["rows"][0]["run"])
+
+
+def grid(path: Path, report: Any) -> str:
+    text = GRID.format(rounds=report["rounds"])
+    engines = [name for name in ENGINES if any(row["engine"] == name for row in report["rows"])]
+    for (shape, threads), group in groupby(report["rows"], key=lambda row: (row["shape"], row["threads"])):
+        cells = []
+        for (spec, batch, length), rows in groupby(group, key=lambda r: (r["spec"], r["batch_size"], r["seq_length"])):
+            found = {row["engine"]: row for row in rows}
+            best = max(row["speed_up"] for row in found.values())
+            cells.append([words(spec), str(batch), str(length), *(speed(found.get(name), best) for name in engines)])
+        text += f"\n{shape}, {threads} thread{'s' if threads > 1 else ''}:\n"
+        text += table(["zeros", "batch", "tokens", *(ENGINES[name] for name in engines)], cells, 1)
+    return text + origin(path, report)
+
+
+def speed(row: Row | None, best: float) -> str:
+    if row is None:
+        return "-"
+    if row["engine"] == "dense-fp32":
+        return f"1 ({row['median_ms']:.4g})"
+    return bold(row["speed_up"], best)
+
+
+def bold(ratio: float, best: float) -> str:
+    return f"**{ratio:.2f}**" if ratio == best else f"{ratio:.2f}"
+
+
+def draw(report: Any) -> None:
+    """F1 against milliseconds a question: a colour for each maker, a shape for each type, lines through one engine."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure((9.0, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
+    axes = figure.add_subplot()
+    rows = sorted(report["rows"], key=lambda row: (list(ENGINES).index(row["engine"]), -row["f1"]))
+    for engine, group in groupby(rows, key=lambda row: row["engine"]):
+        maker, kind = ENGINES[engine].rsplit(" ", 1)
+        points = list(group)
+        look = {"color": COLOURS[maker], "marker": MARKERS[kind], "ms": 8, "lw": 1, "mec": "white"}
+        x, y = [row["ms_per_question"] for row in points], [row["f1"] for row in points]
+        axes.plot(x, y, label=ENGINES[engine], ls="-" if maker == "ours" else "", zorder=3 + (maker == "ours"), **look)
+        if engine == "ours-fp32":
+            for row in points:
+                where = {"xy": (row["ms_per_question"], row["f1"]), "xytext": (8, 4), "textcoords": "offset points"}
+                axes.annotate(words(row["spec"]), **where, fontsize=9, color="#333333")
+    axes.set_xlabel("milliseconds a question (left is faster)")
+    axes.set_ylabel("F1")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.savefig(PICTURE, dpi=150)
+
+
+def document() -> str:
+    """The whole of docs/speed.md."""
+    parts = [answers(*found) for found in reports("answers")] + [grid(*found) for found in reports("inference")]
+    return HEAD + "".join(parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether the document is up to date")
+    text = document()
+    if parser.parse_args().check:
+        stale = not DOCUMENT.exists() or DOCUMENT.read_text(encoding="utf-8") != text
+        sys.stdout.write("speed.md: not what results/ gives. Type: python docs/speed.py\n" if stale else "")
+        return int(stale)
+    DOCUMENT.write_text(text, encoding="utf-8")
+    for _, report in reports("answers"):
+        draw(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
