@@ -10,7 +10,7 @@ setup(
             "cram_hf.runtime._kernel",
             sources=["cram_hf/runtime/kernel.cpp"],
             language="c++",
-            extra_compile_args=["-O3", "-DNDEBUG", "-std=c++17", "-pthread"],
+            extra_compile_args=["-O3", "-g0", "-DNDEBUG", "-std=c++17", "-pthread"],
             extra_link_args=["-pthread"],
             optional=True,
         )

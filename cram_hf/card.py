@@ -214,7 +214,7 @@ def _training(results: Results) -> str:
     machine, training = results.machine, results.training
     command = public_command(results.command)
     facts = [
-        *_method(results),
+        *method_of(results.config),
         f"Seed: {results.seed}",
         *(f"Data, {part}: {_facts(public(found))}" for part, found in results.data.items()),
         *([f"Training: {_facts(training)}"] if training else []),
@@ -231,15 +231,16 @@ def _training(results: Results) -> str:
     )
 
 
-def _method(results: Results) -> list[str]:
-    """Returns a line on what was trained for; nothing for a plain optimizer."""
-    config = results.config
+def method_of(config: Mapping[str, Any]) -> list[str]:
+    """Returns a line on what was trained for, from the arguments of the training; nothing for a plain optimizer."""
     if not config.get("compressors"):
         return []
     trained = ", ".join(f"`{spec}`" for spec in config["compressors"])
     kind = "CrAM+ (dense and compressed gradient)" if config.get("plus", True) else "CrAM (compressed gradient)"
     rho = f", rho {config['rho']}" if "rho" in config else ""
-    return [f"Method: {kind}{rho}, one of {trained} drawn for each update"]
+    if len(config["compressors"]) > 1:
+        trained = f"one of {trained} drawn for each update"
+    return [f"Method: {kind}{rho}, {trained}"]
 
 
 def _facts(found: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from cram_hf import card_text as text
-from cram_hf.card import is_hub_id, public, public_command, tags_of
+from cram_hf.card import is_hub_id, method_of, public, public_command, tags_of
 from cram_hf.table import percent
 
 PACKED, PRUNING = "model.packed.safetensors", "pruning.json"
@@ -45,12 +45,17 @@ def bare_card(
     auto_class, tag = head_of(architecture)
     packed = (folder / PACKED).exists()
     spec = record.get("spec")
+    with_cram = bool(_training(record).get("compressors"))
     source = base_model or record.get("model", "")
     data = ModelCardData(
         base_model=source if is_hub_id(source) else None,
         library_name=None if packed else "transformers",
         pipeline_tag=tag,
-        tags=[*(["cram", "prunable"] if trained_for else []), *(tags_of(spec) if spec else [])] or None,
+        tags=[
+            *(["cram", "prunable"] if trained_for else ["cram"] if with_cram else []),
+            *(tags_of(spec) if spec else []),
+        ]
+        or None,
     )
     parts = [
         f"# {text.PLACE}\n\n{_what(architecture, record, trained_for)}",
@@ -97,6 +102,11 @@ def _what(architecture: str, record: dict[str, Any], trained_for: Sequence[str])
     return f"A {architecture}{' ' + method if trained_for else '.'} {NOT_SCORED}"
 
 
+def _training(record: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the training that were given, as far as `pruning.json` tells."""
+    return {name: value for name, value in (record.get("trained") or {}).items() if value is not None}
+
+
 def _steps(record: dict[str, Any]) -> str:
     return ", ".join([record["method"], *(name for name in ("permute", "refit", "repair") if record.get(name))])
 
@@ -105,7 +115,8 @@ def _made(record: dict[str, Any]) -> str:
     """Returns the section on how the model was pruned."""
     data = [f"Data: {record['texts']} texts of {record['data']}, without labels"] if record.get("data") else []
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    facts = [f"Seed: {record['seed']}", *data, f"Versions: {versions}", f"Date: {record['created'][:10]}"]
+    trained = [line.replace("Method", "Trained by", 1) for line in method_of(_training(record))]
+    facts = [*trained, f"Seed: {record['seed']}", *data, f"Versions: {versions}", f"Date: {record['created'][:10]}"]
     return f"## Pruning\n\n```bash\n{public_command(record['command'])}\n```\n\n" + "\n".join(
         f"- {fact}" for fact in facts
     )

@@ -169,7 +169,28 @@ def test_a_pruned_folder_without_a_card_gets_one_that_claims_no_score(hub, slept
     assert "No score was recorded with it." in there.text
     assert "## How to prune further" in there.text
     assert str(tmp_path) not in there.content + hub.repos["me/pruned"].files()["pruning.json"].decode()
+    assert "Trained by" not in there.text
     assert not (tmp_path / "pruned" / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"compressors": ["topk:0.5", "nm:2:4"], "rho": 0.01},
+            "- Trained by: CrAM+ (dense and compressed gradient), rho 0.01, one of `topk:0.5`, `nm:2:4` drawn for each",
+        ),
+        ({"compressors": ["topk:0.5"], "plus": False}, "- Trained by: CrAM (compressed gradient), `topk:0.5`\n"),
+        ({"learning_rate": 1e-4}, None),
+    ],
+)
+def test_the_card_of_a_pruned_folder_says_how_the_model_was_trained(config, said, make_model, tmp_path):
+    source = saved(make_model("sequence_classification"), tmp_path / "dense")
+    make_results(config=config).save(tmp_path / "dense" / "results.json")
+    assert main(["prune", source, "--to", "topk:0.5", "--out", str(tmp_path / "pruned")]) == 0
+    card = card_bare.bare_card(tmp_path / "pruned")
+    assert said in card if said else "Trained by" not in card
+    assert ("- cram\n" in card) == bool(said)
 
 
 def test_a_packed_folder_says_how_to_unpack_it(hub, slept, qa_model, tmp_path):
