@@ -178,7 +178,7 @@ def test_a_pruned_folder_without_a_card_gets_one_that_claims_no_score(hub, slept
     [
         (
             {"compressors": ["topk:0.5", "nm:2:4"], "rho": 0.01},
-            "- Trained by: CrAM+ (dense and compressed gradient), rho 0.01, one of `topk:0.5`, `nm:2:4` drawn for each",
+            "- Trained by: CrAM+ (dense and compressed gradient), rho 0.01, one of `topk:0.5`, `nm:2:4` drawn",
         ),
         ({"compressors": ["topk:0.5"], "plus": False}, "- Trained by: CrAM (compressed gradient), `topk:0.5`\n"),
         ({"learning_rate": 1e-4}, None),
