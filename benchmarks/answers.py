@@ -4,8 +4,8 @@
 
 For one compression, the engines take turns on each batch of windows, in an order that moves on by one each batch, so
 that the machine's noise meets all of them; PyTorch in fp32 is always among them. Windows are sorted by length, so
-that a batch has hardly any padding. What a compression gave is written as soon as it is known, and is not measured
-again when the command is repeated. ONNX Runtime and OpenVINO need their extras:
+that a batch has hardly any padding. What a compression gave is written as soon as it is known; a repeated command
+measures only what is not there. ONNX Runtime and OpenVINO need their extras:
 pip install "cram-hf[onnx,openvino]".
 """
 
@@ -39,7 +39,7 @@ from cram_hf.tasks.squad_files import read_squad
 
 DENSE = "dense"
 SPECS = [DENSE, "topk:0.7", "topk:0.8", "topk:0.9"]
-SETTINGS = ("model", "questions", "batch_size", "threads", "max_length")
+SETTINGS = ("model", "validation_file", "questions", "batch_size", "threads", "max_length")
 
 
 def prepared(options: argparse.Namespace, folder: str) -> TaskData:
@@ -74,7 +74,13 @@ def answered(runs: dict[str, Run], batches: list[dict[str, torch.Tensor]], names
     return {name: (logits[name], taken[name]) for name in runs}
 
 
-def rows_at(spec: str, options: argparse.Namespace, data: TaskData, folder: Path) -> list[dict[str, Any]]:
+def fits(engine: str, spec: str) -> bool:
+    return spec != DENSE or not engine.startswith(("ours", "csr"))
+
+
+def rows_at(
+    spec: str, engines: list[str], options: argparse.Namespace, data: TaskData, folder: Path
+) -> list[dict[str, Any]]:
     model = AutoModelForQuestionAnswering.from_pretrained(options.model).eval()
     weights = compressible_weights(model)
     if spec != DENSE:
@@ -82,8 +88,7 @@ def rows_at(spec: str, options: argparse.Namespace, data: TaskData, folder: Path
     zeros = sum(int(w.eq(0).sum()) for w in weights.values()) / sum(w.numel() for w in weights.values())
     sets, names = data.evaluation, input_names(model)
     batches = list(DataLoader(sets.features, options.batch_size, collate_fn=data.collator))
-    subject = Subject(spec.replace("+", "_"), model, folder)
-    engines = [name for name in options.engines if spec != DENSE or not name.startswith(("ours", "csr"))]
+    subject = Subject(spec, model, folder)
     runs = {name: ENGINES[name](subject, {key: batches[0][key] for key in names}) for name in engines}
     labels = tuple(torch.cat([batch[f"{end}_positions"] for batch in batches]).numpy() for end in ("start", "end"))
     rows = []
@@ -132,19 +137,21 @@ def main(argv: list[str]) -> None:
         report = json.loads(options.out.read_text(encoding="utf-8"))
         if report["settings"] != settings:
             sys.exit(f"error: {options.out} was made with {report['settings']}; choose another --out.")
-    known = {row["spec"] for row in report["rows"]}
+    known = {(row["spec"], row["engine"]) for row in report["rows"]}
     with tempfile.TemporaryDirectory() as folder:
         data = prepared(options, folder)
         for spec in options.specs:
-            if spec in known:
+            engines = [name for name in options.engines if fits(name, spec) and (spec, name) not in known]
+            if not engines:
                 continue
             run = {
                 "command": command_line([sys.argv[0], *argv]),
                 "instructions": engine.level if engine else "pytorch",
-                "peers": peers(),
+                "peers": peers(options.engines),
                 **environment(threads=options.threads),
             }
-            report["rows"] += [row | {"run": run} for row in rows_at(spec, options, data, Path(folder))]
+            rows = rows_at(spec, ["dense-fp32", *engines], options, data, Path(folder))
+            report["rows"] += [row | {"run": run} for row in rows if row["engine"] in engines]
             write_json(options.out, report)
     for row in report["rows"]:
         sys.stdout.write(

@@ -6,9 +6,8 @@ Each is a function of a `Subject`; what it returns takes int64 tensors of any ba
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib import metadata
 from typing import Literal
@@ -16,7 +15,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from cram_hf.bench.engines import Run, Subject, bf16, csr, eager, onnxruntime, openvino
+from cram_hf.bench.engines import Run, Subject, bf16, csr, eager, onnxruntime, openvino, runner
 from cram_hf.bench.inputs import Inputs, Logits
 from cram_hf.runtime import accelerate
 
@@ -35,7 +34,6 @@ def onnxruntime_int8(subject: Subject, inputs: Inputs) -> Run:
 
     path = subject.onnx_file.with_suffix(".int8.onnx")
     if not path.exists():
-        logging.getLogger().setLevel(logging.ERROR)  # it advises a preparation that the exporter has done
         quantize_dynamic(subject.onnx_file, path, weight_type=QuantType.QInt8, per_channel=True)
     return onnxruntime(subject, inputs, path)
 
@@ -44,14 +42,6 @@ def ours(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "int8"
     """`cram_hf.runtime`; layers that would not gain stay dense fp32."""
     accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False)
     return runner(Logits(model))
-
-
-def runner(module: nn.Module) -> Run:
-    def run(given: Inputs) -> tuple[torch.Tensor, ...]:
-        with torch.inference_mode():
-            return tuple(tensor.float() for tensor in module(**given))
-
-    return run
 
 
 ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
@@ -69,6 +59,7 @@ ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
 }
 
 
-def peers() -> dict[str, str]:
-    """Versions of the other engines' packages."""
-    return {name: metadata.version(name) for name in ("onnxruntime", "openvino")}
+def peers(engines: Collection[str]) -> dict[str, str]:
+    """Versions of the other packages that these engines are of."""
+    names = {engine.partition("-")[0] for engine in engines} & {"onnxruntime", "openvino"}
+    return {name: metadata.version(name) for name in sorted(names)}

@@ -126,7 +126,7 @@ def _last_part(path: str) -> str:
 
 
 def _tags(results: Results, export_spec: str | None) -> list[str]:
-    method = ["cram"] if results.config.get("compressors") else []
+    method = ["cram"] if compressions(results.config) else []
     if export_spec is None:
         return [*method, "prunable"] if method else []
     return [*method, *tags_of(export_spec)]
@@ -167,7 +167,9 @@ def _eval_results(results: Results, export_spec: str | None, dataset: str | None
 
 
 def _what(results: Results, model: str, export_spec: str | None) -> str:
-    method = text.WITH_CRAM if results.config.get("compressors") else text.WITHOUT_CRAM
+    method = text.WITH_SAM if results.config.get("compressors") else text.WITHOUT_CRAM
+    if compressions(results.config):
+        method = text.WITH_CRAM
     intro = f"{model} trained on {results.task} {method}"
     if export_spec is None:
         return f"{intro}\n\nThe weights here are **dense**. {text.DENSE}"
@@ -214,7 +216,7 @@ def _training(results: Results) -> str:
     machine, training = results.machine, results.training
     command = public_command(results.command)
     facts = [
-        *method_of(results.config),
+        *([f"Method: {method}"] if (method := method_of(results.config)) else []),
         f"Seed: {results.seed}",
         *(f"Data, {part}: {_facts(public(found))}" for part, found in results.data.items()),
         *([f"Training: {_facts(training)}"] if training else []),
@@ -231,16 +233,23 @@ def _training(results: Results) -> str:
     )
 
 
-def method_of(config: Mapping[str, Any]) -> list[str]:
-    """Returns a line on what was trained for, from the arguments of the training; nothing for a plain optimizer."""
+def compressions(config: Mapping[str, Any]) -> list[str]:
+    """Returns what was trained for, from the arguments of a training; nothing for a plain optimizer and for SAM."""
+    return [spec for spec in config.get("compressors") or [] if spec != "topk:0"]
+
+
+def method_of(config: Mapping[str, Any]) -> str:
+    """Returns the method in words, from the arguments of a training; empty for a plain optimizer."""
     if not config.get("compressors"):
-        return []
-    trained = ", ".join(f"`{spec}`" for spec in config["compressors"])
-    kind = "CrAM+ (dense and compressed gradient)" if config.get("plus", True) else "CrAM (compressed gradient)"
+        return ""
     rho = f", rho {config['rho']}" if "rho" in config else ""
+    if not compressions(config):
+        return f"SAM{rho}"
+    trained = ", ".join(f"`{spec}`" for spec in config["compressors"])
     if len(config["compressors"]) > 1:
         trained = f"one of {trained} drawn for each update"
-    return [f"Method: {kind}{rho}, {trained}"]
+    kind = "CrAM+ (dense and compressed gradient)" if config.get("plus", True) else "CrAM (compressed gradient)"
+    return f"{kind}{rho}, {trained}"
 
 
 def _facts(found: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from cram_hf import card_text as text
-from cram_hf.card import is_hub_id, method_of, public, public_command, tags_of
+from cram_hf.card import compressions, is_hub_id, method_of, public, public_command, tags_of
 from cram_hf.table import percent
 
 PACKED, PRUNING = "model.packed.safetensors", "pruning.json"
@@ -45,7 +45,7 @@ def bare_card(
     auto_class, tag = head_of(architecture)
     packed = (folder / PACKED).exists()
     spec = record.get("spec")
-    with_cram = bool(_training(record).get("compressors"))
+    with_cram = bool(compressions(_training(record)))
     source = base_model or record.get("model", "")
     data = ModelCardData(
         base_model=source if is_hub_id(source) else None,
@@ -115,7 +115,7 @@ def _made(record: dict[str, Any]) -> str:
     """Returns the section on how the model was pruned."""
     data = [f"Data: {record['texts']} texts of {record['data']}, without labels"] if record.get("data") else []
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    trained = [line.replace("Method", "Trained by", 1) for line in method_of(_training(record))]
+    trained = [f"Trained by: {method}"] if (method := method_of(_training(record))) else []
     facts = [*trained, f"Seed: {record['seed']}", *data, f"Versions: {versions}", f"Date: {record['created'][:10]}"]
     return f"## Pruning\n\n```bash\n{public_command(record['command'])}\n```\n\n" + "\n".join(
         f"- {fact}" for fact in facts

@@ -8,6 +8,7 @@ WITH_CRAM = (
     "with CrAM, the Compression-Aware Minimizer: every update also lowers the loss of the compressed model, so that "
     "the weights can be pruned in one shot later."
 )
+WITH_SAM = "with SAM, which is CrAM without a compression; a baseline."
 WITHOUT_CRAM = "with a plain optimizer, without CrAM; a baseline."
 DENSE = "The table says what is left of the score when they are compressed in one shot and not trained since."
 NOT_SCORED = "This compression was not scored in the run."

@@ -32,8 +32,8 @@ class Point(NamedTuple):
 
     Args:
         values: name -> w', new tensors, for every parameter that differs from w.
-        rows: name -> the only rows that `values` holds, ascending, of a table (an embedding) that the ascent moves in
-            few of them; the others have no gradient.
+        rows: name -> the only rows that `values` holds, ascending, of a matrix that is not compressed and has a
+            gradient other than zero in fewer than half of them: an embedding.
         masks: name -> bool, True where C keeps the weight; no entry for what is not pruned.
         step: the length of rho g over all moved parameters, before compression; NaN or infinite if g was, and then
             nothing was moved and w' = C(w).
@@ -56,6 +56,8 @@ def cram_point(
     normalize_grad: bool = False,
 ) -> Point:
     """Returns the compressed point from the gradients in `.grad`; mutates nothing.
+
+    `swapped(parameters, point.values, point.rows)` puts it into the model.
 
     Args:
         parameters: what the ascent moves, name -> w with the dense gradient g in `.grad`. One without gradient stays.
@@ -198,7 +200,7 @@ def _norm(tensors: list[Tensor]) -> float:
 
 
 def _few_rows(w: Tensor) -> Tensor | None:
-    """The rows of a matrix that have a gradient; `None` if they are half of them or more, or it is no matrix."""
+    """The rows of a matrix whose gradient is not zero; `None` if they are half of them or more, or it is no matrix."""
     if w.dim() != 2 or not w.numel():
         return None
     there = torch.linalg.vector_norm(w.grad, ord=math.inf, dim=1).nonzero()[:, 0]

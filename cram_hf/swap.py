@@ -18,12 +18,12 @@ def swapped(
 ) -> Iterator[None]:
     """Puts `values` into `weights` inside the block, and the originals back, bit for bit, whatever happens in it.
 
-    The contents are exchanged in place, block by block, so no third copy exists: inside the block `values` holds the
-    originals, and afterwards it is used up. Storage is never rebound; gradients, optimizer state and DDP buckets stay
-    valid.
+    The contents are exchanged in place, block by block (rows of a table in one piece), so no third copy exists: inside
+    the block `values` holds the originals, and afterwards it is used up. Storage is never rebound; gradients,
+    optimizer state and DDP buckets stay valid.
 
     Args:
-        weights: name -> tensor, mutated inside the block.
+        weights: name -> tensor, each another one; mutated inside the block.
         values: name -> new value, same shape and dtype, for a subset of the names. **Consumed.**
         rows: name -> indices, each once, where a value is of these rows only.
 
@@ -41,19 +41,21 @@ def swapped(
                 f"{name} is {tuple(shape)} {dtype}, its new value {tuple(value.shape)} {value.dtype}: shape and dtype "
                 "must be the same."
             )
-    exchanged: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    exchanged = []
     try:
         with torch.no_grad():
             for name, value in values.items():
-                where = rows.get(name)
-                for weight, other in blocks(weights[name], value) if where is None else [(weights[name], value)]:
-                    _exchange(weight, other, where)
+                where = rows.get(name, ...)  # all of them
+                for weight, other in [(weights[name], value)] if name in rows else blocks(weights[name], value):
+                    new = other.clone()
+                    other.copy_(weight[where])
                     exchanged.append((weight, other, where))
+                    weight[where] = new
         yield
     finally:
         with torch.no_grad():
             for weight, original, where in reversed(exchanged):
-                _put(weight, original, where)
+                weight[where] = original
 
 
 @contextmanager
@@ -61,14 +63,3 @@ def compressed(weights: Mapping[str, Tensor], compressor: Compressor) -> Iterato
     """Compresses `weights` in place inside the block and puts the originals back, bit for bit, afterwards."""
     with swapped(weights, compressor(weights)):
         yield
-
-
-def _put(w: Tensor, value: Tensor, rows: Tensor | None) -> None:
-    w.copy_(value) if rows is None else w.index_copy_(0, rows, value)
-
-
-def _exchange(a: Tensor, b: Tensor, rows: Tensor | None) -> None:
-    """Exchanges the contents of two tensors, or of these rows of the first and the second."""
-    buffer = a.clone() if rows is None else a[rows]
-    _put(a, b, rows)
-    b.copy_(buffer)

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ENGINES = {
     "ours-bf16": "ours bf16",
     "ours-int8": "ours int8",
 }
+PLACE = itemgetter("shape", "threads")
 COLOURS = {"PyTorch": "#8C8C8C", "ONNX Runtime": "#E69F00", "OpenVINO": "#009E73", "ours": "#0072B2"}
 MARKERS = {"fp32": "o", "bf16": "s", "int8": "D", "CSR": "X"}
 HEAD = """# Speed on a CPU
@@ -40,27 +42,30 @@ which needs no data.
 ANSWERS = """
 ## F1 and questions per second
 
-`benchmarks/answers.py`: one trained model on the SQuAD v1.1 development set, dense and pruned once, {threads}
-thread(s), {batch} window(s) a call. The engines of one compression take turns on each batch, and the speed-up is over
-PyTorch fp32 in the same run. The fastest engine of a compression stands in bold.
+`benchmarks/answers.py`: one trained model on {questions:,} questions of SQuAD's development set, dense and pruned
+once, {threads} thread(s), {batch} window(s) a call. The engines of one compression take turns on each batch, and the
+speed-up is over PyTorch fp32 in the same run. The fastest engine of a compression stands in bold.
 """
 GRID = """
 ## Whole models
 
 `benchmarks/inference.py`: random weights, pruned in each matrix, as speed-up over dense PyTorch fp32 in the same run
 (median of {rounds} rounds; its milliseconds in brackets). The fastest engine of a line stands in bold. The files hold
-minima and the difference of the logits too.
+minima and the difference of the outputs too.
 """
 
 
-def reports(name: str) -> list[tuple[Path, Any]]:
-    return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RUNS.glob(f"{name}*.json"))]
+def report(name: str) -> tuple[Path, Any] | None:
+    path = RUNS / f"{name}.json"
+    return (path, json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def words(spec: str) -> str:
-    """`80 %` for `topk:0.8`, `2:4` for `nm:2:4`."""
+    """`80 %` for `topk:0.8`, also in another scope, `2:4` for `nm:2:4`; other words as they are."""
     kind, _, rest = spec.partition(":")
-    return f"{100 * float(rest.partition(':')[0]):.4g} %" if kind == "topk" else rest or spec
+    if kind == "topk" and "+" not in spec:
+        return f"{100 * float(rest.partition(':')[0]):.4g} %"
+    return spec.removeprefix("nm:")
 
 
 def line(cells: list[str]) -> str:
@@ -73,16 +78,17 @@ def table(columns: list[str], rows: list[list[str]], words_before: int) -> str:
 
 
 def origin(path: Path, run: Any) -> str:
+    changed = " with changes" if run["dirty"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in (run["versions"] | run.get("peers", {})).items())
     return (
         f"\nFile: `{path.relative_to(ROOT)}`, `{run['command']}`; {run['machine']['cpu']} ({run['instructions']}); "
-        f"{versions}; commit {run['commit']}.\n"
+        f"{versions}; commit {run['commit']}{changed}.\n"
     )
 
 
-def answers(path: Path, report: Any) -> str:
-    settings, cells = report["settings"], []
-    for _, group in groupby(report["rows"], key=lambda row: row["spec"]):
+def answers(path: Path, content: Any) -> str:
+    settings, cells = content["settings"], []
+    for _, group in groupby(content["rows"], key=lambda row: row["spec"]):
         rows = list(group)
         best = max(row["speed_up"] for row in rows)
         for row in rows:
@@ -90,14 +96,17 @@ def answers(path: Path, report: Any) -> str:
             cells.append([words(row["spec"]), ENGINES[row["engine"]], *numbers, bold(row["speed_up"], best)])
     columns = ["zeros", "engine", "F1", "questions a second", "ms a question", "speed-up"]
     picture = f"\n![F1 against milliseconds a question]({PICTURE.name})\n"
-    text = ANSWERS.format(threads=settings["threads"], batch=settings["batch_size"])
-    return text + picture + table(columns, cells, 2) + origin(path, report["rows"][0]["run"])
+    questions = content["rows"][0]["questions"]
+    text = ANSWERS.format(questions=questions, threads=settings["threads"], batch=settings["batch_size"])
+    runs = {row["run"]["command"] + row["run"]["created"]: row["run"] for row in content["rows"]}
+    return text + picture + table(columns, cells, 2) + "".join(origin(path, run) for run in runs.values())
 
 
-def grid(path: Path, report: Any) -> str:
-    text = GRID.format(rounds=report["rounds"])
-    engines = [name for name in ENGINES if any(row["engine"] == name for row in report["rows"])]
-    for (shape, threads), group in groupby(report["rows"], key=lambda row: (row["shape"], row["threads"])):
+def grid(path: Path, content: Any) -> str:
+    text = GRID.format(rounds=content["rounds"])
+    engines = [name for name in ENGINES if any(row["engine"] == name for row in content["rows"])]
+    ordered = sorted(content["rows"], key=PLACE)
+    for (shape, threads), group in groupby(ordered, key=PLACE):
         cells = []
         for (spec, batch, length), rows in groupby(group, key=lambda r: (r["spec"], r["batch_size"], r["seq_length"])):
             found = {row["engine"]: row for row in rows}
@@ -105,14 +114,14 @@ def grid(path: Path, report: Any) -> str:
             cells.append([words(spec), str(batch), str(length), *(speed(found.get(name), best) for name in engines)])
         text += f"\n{shape}, {threads} thread{'s' if threads > 1 else ''}:\n"
         text += table(["zeros", "batch", "tokens", *(ENGINES[name] for name in engines)], cells, 1)
-    return text + origin(path, report)
+    return text + origin(path, content)
 
 
 def speed(row: Row | None, best: float) -> str:
     if row is None:
         return "-"
     if row["engine"] == "dense-fp32":
-        return f"1 ({row['median_ms']:.4g})"
+        return f"{'**1**' if best == 1 else '1'} ({row['median_ms']:.4g})"
     return bold(row["speed_up"], best)
 
 
@@ -120,14 +129,14 @@ def bold(ratio: float, best: float) -> str:
     return f"**{ratio:.2f}**" if ratio == best else f"{ratio:.2f}"
 
 
-def draw(report: Any) -> None:
+def draw(content: Any) -> None:
     """F1 against milliseconds a question: a colour for each maker, a shape for each type, lines through one engine."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure = Figure((9.0, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
     axes = figure.add_subplot()
-    rows = sorted(report["rows"], key=lambda row: (list(ENGINES).index(row["engine"]), -row["f1"]))
+    rows = sorted(content["rows"], key=lambda row: (list(ENGINES).index(row["engine"]), -row["f1"]))
     for engine, group in groupby(rows, key=lambda row: row["engine"]):
         maker, kind = ENGINES[engine].rsplit(" ", 1)
         points = list(group)
@@ -148,8 +157,8 @@ def draw(report: Any) -> None:
 
 def document() -> str:
     """The whole of docs/speed.md."""
-    parts = [answers(*found) for found in reports("answers")] + [grid(*found) for found in reports("inference")]
-    return HEAD + "".join(parts)
+    parts = [(answers, report("answers")), (grid, report("inference"))]
+    return HEAD + "".join(part(*found) for part, found in parts if found)
 
 
 def main() -> int:
@@ -161,8 +170,8 @@ def main() -> int:
         sys.stdout.write("speed.md: not what results/ gives. Type: python docs/speed.py\n" if stale else "")
         return int(stale)
     DOCUMENT.write_text(text, encoding="utf-8")
-    for _, report in reports("answers"):
-        draw(report)
+    if found := report("answers"):
+        draw(found[1])
     return 0
 
 

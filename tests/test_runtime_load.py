@@ -259,6 +259,7 @@ def test_any_value_anywhere_in_the_header_is_an_error_or_leaves_the_weights_righ
     except ValueError:
         return
     assert torch.equal(model[0].weight.float(), small()[0].weight)
+    assert torch.equal(model[0].bias.float(), small()[0].bias)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

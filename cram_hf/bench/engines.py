@@ -54,12 +54,12 @@ class Subject:
 
 def eager(subject: Subject, inputs: Inputs) -> Run:
     """PyTorch as it is."""
-    return _runner(Logits(subject.model))
+    return runner(Logits(subject.model))
 
 
 def compiled(subject: Subject, inputs: Inputs) -> Run:
     """`torch.compile` for this one shape. Compilation takes place in the first call."""
-    return _runner(torch.compile(Logits(subject.model), dynamic=False))
+    return runner(torch.compile(Logits(subject.model), dynamic=False))
 
 
 def onnxruntime(subject: Subject, inputs: Inputs, file: Path | None = None) -> Run:
@@ -92,22 +92,22 @@ def openvino(subject: Subject, inputs: Inputs, precision: Literal["f32", "bf16"]
 
 def csr(subject: Subject, inputs: Inputs) -> Run:
     """PyTorch with compressed-sparse-row matrices."""
-    return _runner(Logits(with_csr_(copy.deepcopy(subject.model))))
+    return runner(Logits(with_csr_(copy.deepcopy(subject.model))))
 
 
 def sparse(subject: Subject, inputs: Inputs) -> Run:
     """`cram_hf.runtime`: linear layers without their zeros, in fp32."""
-    return _runner(Logits(_accelerated(subject.model, "fp32")))
+    return runner(Logits(_accelerated(subject.model, "fp32")))
 
 
 def bf16(subject: Subject, inputs: Inputs) -> Run:
     """PyTorch in bf16 on the CPU: what `sparse-bf16` is compared with."""
-    return _runner(Logits(copy.deepcopy(subject.model).bfloat16()))
+    return runner(Logits(copy.deepcopy(subject.model).bfloat16()))
 
 
 def sparse_bf16(subject: Subject, inputs: Inputs) -> Run:
     """`cram_hf.runtime` in bf16: weights and what they multiply rounded, sums and all else in fp32."""
-    return _runner(Logits(_accelerated(subject.model, "bf16")))
+    return runner(Logits(_accelerated(subject.model, "bf16")))
 
 
 def half_on_gpu(subject: Subject, inputs: Inputs) -> Run:
@@ -210,7 +210,9 @@ def _accelerated(model: PreTrainedModel, dtype: Literal["fp32", "bf16"]) -> PreT
     return model
 
 
-def _runner(module: Any) -> Run:
+def runner(module: Any) -> Run:
+    """A model of tensors in, tensors out, as what an engine gives."""
+
     def run(given: Inputs) -> tuple[Tensor, ...]:
         with torch.inference_mode():
             return tuple(tensor.float() for tensor in module(**given))
@@ -220,7 +222,7 @@ def _runner(module: Any) -> Run:
 
 def _on_gpu(model: PreTrainedModel) -> Run:
     """Inputs travel to the GPU and logits back, which also waits for the GPU to be done."""
-    run = _runner(Logits(model))
+    run = runner(Logits(model))
 
     def there_and_back(given: Inputs) -> tuple[Tensor, ...]:
         return tuple(tensor.cpu() for tensor in run({name: t.cuda() for name, t in given.items()}))
