@@ -171,6 +171,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--bf16", action="store_true", help="autocast to bf16; fp32 otherwise")
     parser.add_argument("--attention", default="sdpa")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--parts", nargs="+", choices=["time", "memory"], default=["time", "memory"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -184,8 +185,8 @@ def main(argv: list[str]) -> None:
             "batch": options.batch,
             "length": options.length,
             "precision": "bf16 autocast" if options.bf16 else "fp32",
-            "time": measure_time(options, folder),
-            "memory": measure_memory(options, argv, folder),
+            "time": measure_time(options, folder) if "time" in options.parts else [],
+            "memory": measure_memory(options, argv, folder) if "memory" in options.parts else [],
             **environment(
                 threads=torch.get_num_threads(), gpu=torch.cuda.get_device_name() if options.device != "cpu" else None
             ),

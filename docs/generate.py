@@ -41,7 +41,7 @@ STEP = """
 
 `benchmarks/step.py`: MiniLM-L6, batch 16 x 128, against two plain forward-backward passes of Trainer, taking turns in
 one run. Extra memory is the difference of the peaks; allowed are one copy of the touched weights and one byte for
-each compressible weight.
+each compressible weight. Files: `results/benchmarks/step*.json`.
 
 | precision | compressor | two plain passes | CrAM update | extra (wall) | extra (CPU) | extra memory | allowed |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -131,12 +131,15 @@ def facts(run: Results, file: str) -> str:
 
 
 def step_section() -> str:
-    rows = []
-    for path in sorted((RUNS / "benchmarks").glob("step*.json")):
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        memory = {row["compressor"]: row for row in report["memory"]}
+    """Times of `step*.json`; memory of the same precision, measured later where a file `step_memory*.json` holds it."""
+    rows, memory = [], {}
+    paths = sorted((RUNS / "benchmarks").glob("step*.json"))
+    found: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    for report in found:
+        memory |= {(report["precision"], row["compressor"]): row for row in report["memory"]}
+    for report in found:
         for row in report["time"]:
-            extra = memory[row["compressor"]]
+            extra = memory[report["precision"], row["compressor"]]
             cells = (
                 *(report["precision"], row["compressor"]),
                 *(f"{row['two_plain_passes_seconds']:.2f} s", f"{row['update_seconds']:.2f} s"),
