@@ -131,7 +131,7 @@ def facts(run: Results, file: str) -> str:
 
 
 def step_section() -> str:
-    """Times of `step*.json`; memory of the same precision, measured later where a file `step_memory*.json` holds it."""
+    """Times of `step*.json`, and the memory of the same precision, which a later file of memory alone may hold."""
     rows, memory = [], {}
     paths = sorted((RUNS / "benchmarks").glob("step*.json"))
     found: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
