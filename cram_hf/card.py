@@ -167,9 +167,8 @@ def _eval_results(results: Results, export_spec: str | None, dataset: str | None
 
 
 def _what(results: Results, model: str, export_spec: str | None) -> str:
-    method = text.WITH_SAM if results.config.get("compressors") else text.WITHOUT_CRAM
-    if compressions(results.config):
-        method = text.WITH_CRAM
+    baseline = text.WITH_SAM if results.config.get("compressors") else text.WITHOUT_CRAM
+    method = text.WITH_CRAM if compressions(results.config) else baseline
     intro = f"{model} trained on {results.task} {method}"
     if export_spec is None:
         return f"{intro}\n\nThe weights here are **dense**. {text.DENSE}"

@@ -40,11 +40,12 @@ STEP = """
 ## Cost of an update
 
 `benchmarks/step.py`: MiniLM-L6, batch 16 x 128, against two plain forward-backward passes of Trainer, taking turns in
-one run. Extra memory is the difference of the peaks; allowed are one copy of the touched weights and one byte for
-each compressible weight. Files: `results/benchmarks/step*.json`.
+one run: wall and CPU time above those. Extra memory is the difference of the peaks; allowed are one copy of the touched weights and one byte for
+each compressible weight. The files in `results/benchmarks/` are those of the times; memory is that of the last file
+that has it.
 
-| precision | compressor | two plain passes | CrAM update | extra (wall) | extra (CPU) | extra memory | allowed |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| precision | compressor | two plain passes | CrAM update | wall | CPU | extra memory | allowed | file |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 """
 TUNING = """
 ## Tried on a quarter of the data
@@ -137,7 +138,7 @@ def step_section() -> str:
     found: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     for report in found:
         memory |= {(report["precision"], row["compressor"]): row for row in report["memory"]}
-    for report in found:
+    for path, report in zip(paths, found, strict=True):
         for row in report["time"]:
             extra = memory[report["precision"], row["compressor"]]
             cells = (
@@ -145,6 +146,7 @@ def step_section() -> str:
                 *(f"{row['two_plain_passes_seconds']:.2f} s", f"{row['update_seconds']:.2f} s"),
                 *(f"{row['extra_wall']:+.1%}", f"{row['extra_cpu']:+.1%}"),
                 *(f"{extra['extra_bytes'] / 1e6:.0f} MB", f"{extra['allowed_bytes'] / 1e6:.0f} MB"),
+                f"`{path.name}`",
             )
             rows.append(f"| {' | '.join(cells)} |\n")
     return STEP + "".join(rows) if rows else ""

@@ -24,6 +24,14 @@ CASES = {
 }
 """Every kind of layer and call, for hypothesis: none, few and many rows, columns and tokens."""
 
+MATRICES = {
+    "rows": st.integers(0, 40),
+    "width": st.integers(0, 40) | st.integers(120, 530),
+    "zeros": st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    "seed": st.integers(0, 2**16),
+}
+"""Matrices that are packed: none, few and many columns."""
+
 
 def at(level: str, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     """The kernel at this level until the test ends; every call may use several threads."""

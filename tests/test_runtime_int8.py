@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from runtime_fixtures import AVAILABLE, CASES, at, inputs, needs_kernel, sparse
+from runtime_fixtures import AVAILABLE, CASES, MATRICES, at, inputs, needs_kernel, sparse
 from torch import Tensor, nn
 
 from cram_hf import Quantize
@@ -86,12 +85,7 @@ def int8_steps(weight: Tensor) -> Tensor:
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    rows=st.integers(0, 40),
-    width=st.integers(0, 40) | st.integers(250, 530),
-    zeros=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
-    seed=st.integers(0, 2**16),
-)
+@given(**MATRICES)
 def test_what_is_packed_is_what_quantize_8_makes_of_it(rows, width, zeros, seed):
     weight = sparse(rows, width, zeros, seed)
     packed = pack(weight, "int8")

@@ -5,19 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from runtime_fixtures import sparse
+from runtime_fixtures import MATRICES, sparse
 
 from cram_hf.runtime import pack, unpack
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    rows=st.integers(0, 40),
-    width=st.integers(0, 40) | st.integers(120, 530),
-    zeros=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
-    seed=st.integers(0, 2**16),
-)
+@given(**MATRICES)
 def test_what_was_packed_comes_back(rows, width, zeros, seed):
     weight = sparse(rows, width, zeros, seed)
     assert torch.equal(unpack(pack(weight)), weight)

@@ -28,9 +28,15 @@ def test_when_the_block_raises(qa_model):
     assert_same(qa_model, before)
 
 
+class Failing(torch.Tensor):
+    def split(self, rows):
+        raise RuntimeError("out of memory")
+
+
 @pytest.mark.parametrize(
     ("value", "rows"),
     [
+        (torch.zeros(4, 4).as_subclass(Failing), None),
         (torch.zeros(1).expand(4, 4), None),  # cannot be written
         (torch.zeros(2, 4), torch.tensor([1, 4])),  # no such row
     ],
