@@ -40,9 +40,9 @@ STEP = """
 ## Cost of an update
 
 `benchmarks/step.py`: MiniLM-L6, batch 16 x 128, against two plain forward-backward passes of Trainer, taking turns in
-one run: wall and CPU time above those. Extra memory is the difference of the peaks; allowed are one copy of the touched weights and one byte for
-each compressible weight. The files in `results/benchmarks/` are those of the times; memory is that of the last file
-that has it.
+one run: wall and CPU time above those. Extra memory is the difference of the peaks; allowed are one copy of the touched
+weights and one byte for each compressible weight. The files in `results/benchmarks/` are those of the times; memory is
+that of the last file that has it.
 
 | precision | compressor | two plain passes | CrAM update | wall | CPU | extra memory | allowed | file |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
