@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import datasets
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -23,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ModelArguments:
-    """Which model a run starts from."""
+    """Which model a run starts from.
+
+    An access token goes to `HF_TOKEN` and is kept in no object; the cache folder is made that of `datasets` too.
+    """
 
     model_name_or_path: str = field(
         metadata={"help": "Model folder, or name on the Hub, e.g. google-bert/bert-base-uncased."}
@@ -34,8 +40,27 @@ class ModelArguments:
     tokenizer_name: str | None = field(
         default=None, metadata={"help": "Tokenizer folder or name, if not the model's."}
     )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where models from the Hub are kept."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where models and data sets from the Hub are kept."})
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model on the Hub."})
+    token: str | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            "help": "Access token for the Hub, instead of HF_TOKEN or `hf auth login`. It is written to no file. "
+            "--hub_token, if given as well, is used for everything."
+        },
+    )
+    use_fast_tokenizer: bool = field(
+        default=True, metadata={"help": "Without effect: transformers 5 has one tokenizer for each model."}
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Type of the weights, whatever the checkpoint's is; auto: the checkpoint's. For speed rather give "
+            "--bf16, which keeps the weights in float32.",
+            "choices": ["auto", "bfloat16", "float16", "float32"],
+        },
+    )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "Run code that comes with the model. Off unless you trust it."}
     )
@@ -50,6 +75,14 @@ class ModelArguments:
         default=None,
         metadata={"help": "Dropout of hidden states and attention, instead of the model's own (BERT: 0.1)."},
     )
+
+    def __post_init__(self) -> None:
+        """Tells the libraries that load models and data where the cache is, and the token."""
+        if self.token:
+            os.environ["HF_TOKEN"], self.token = self.token, None
+        if self.cache_dir:
+            datasets.config.HF_DATASETS_CACHE = Path(self.cache_dir)
+            datasets.config.DOWNLOADED_DATASETS_PATH = Path(self.cache_dir) / datasets.config.DOWNLOADED_DATASETS_DIR
 
 
 @dataclass
@@ -70,6 +103,7 @@ class ScratchArguments(ModelArguments):
 
     def __post_init__(self) -> None:
         """Raises `ValueError` with all problems."""
+        super().__post_init__()
         problems = []
         if bool(self.model_name_or_path) == bool(self.model_type or self.config_name):
             problems.append(
@@ -88,6 +122,8 @@ class ScratchArguments(ModelArguments):
 
 def load_tokenizer(args: ModelArguments) -> PreTrainedTokenizerBase:
     """Loads the tokenizer. Raises `ValueError` if there is none."""
+    if not args.use_fast_tokenizer:
+        logger.warning("--use_fast_tokenizer false has no effect: transformers 5 has one tokenizer for each model")
     name = args.tokenizer_name or args.model_name_or_path or args.config_name
     if not name:
         raise ValueError(
@@ -106,7 +142,6 @@ def load_model(
     args: ModelArguments,
     overrides: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase | None = None,
-    longest: int = 0,
 ) -> PreTrainedModel:
     """Loads the model, weights from safetensors only, or makes a new one; says which weights start anew.
 
@@ -115,14 +150,14 @@ def load_model(
         args: the flags.
         overrides: what the data ask of the configuration, such as `num_labels`.
         tokenizer: a new model gets its vocabulary and padding.
-        longest: tokens of the longest row, which a new model must take.
 
     Raises:
         ValueError: the flags make no model, or its files cannot be read.
     """
     if args.dropout is not None and not 0 <= args.dropout < 1:
         raise ValueError(f"--dropout {args.dropout}: a share in [0, 1). Type e.g. --dropout 0.1.")
-    attention = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
+    form = {"attn_implementation": args.attn_implementation} if args.attn_implementation else {}
+    form |= {} if args.dtype == "auto" else {"dtype": args.dtype}
     name = args.model_name_or_path
     try:
         scratch = isinstance(args, ScratchArguments) and not args.model_name_or_path
@@ -134,9 +169,8 @@ def load_model(
         if args.dropout is not None:
             _set_dropout(config, args.dropout)
         if scratch:
-            _check_positions(config, longest)
             new: PreTrainedModel = task.auto_class.from_config(
-                config, trust_remote_code=args.trust_remote_code, **attention
+                config, trust_remote_code=args.trust_remote_code, **form
             )
             return new
         model: PreTrainedModel
@@ -146,7 +180,7 @@ def load_model(
             output_loading_info=True,
             use_safetensors=True,
             ignore_mismatched_sizes=args.ignore_mismatched_sizes,
-            **attention,
+            **form,
             **_hub(args),
         )
     except (OSError, ValueError, RuntimeError) as error:
@@ -173,18 +207,11 @@ def _config(args: ModelArguments, overrides: dict[str, Any]) -> PreTrainedConfig
     else:
         config = AutoConfig.from_pretrained(name, **overrides, **_hub(args))
     if scratch and scratch.config_overrides:
-        config.update_from_string(scratch.config_overrides)
+        try:
+            config.update_from_string(scratch.config_overrides)
+        except TypeError as error:  # transformers reads no value for a field that is None by default
+            raise ValueError(f"--config_overrides {scratch.config_overrides}: {error}") from error
     return config
-
-
-def _check_positions(config: PreTrainedConfig, longest: int) -> None:
-    """Raises `ValueError` if a new model has fewer positions than the longest row has tokens."""
-    positions = config.to_dict().get("max_position_embeddings", longest)
-    if longest > positions:
-        raise ValueError(
-            f"it has {positions} positions, but the longest row has {longest} tokens. Type --max_seq_length "
-            f"{positions}, or --config_overrides max_position_embeddings={longest}."
-        )
 
 
 def _check_labels(args: ModelArguments, overrides: dict[str, Any]) -> None:

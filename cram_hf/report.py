@@ -19,7 +19,7 @@ from .export import check_free, export
 from .loading import ModelArguments
 from .plotting import plot
 from .provenance import command_line
-from .results import Results, Row, write_whole
+from .results import Results, Row, is_token_name, write_whole
 from .table import table
 from .tasks.base import TaskData
 from .trainer import CrAMTrainer, unwrapped
@@ -125,7 +125,7 @@ def _changed(arguments: Any) -> dict[str, Any]:
     for f in fields(arguments):
         value = getattr(arguments, f.name)
         default: Callable[[], Any] | Any = f.default_factory() if callable(f.default_factory) else f.default
-        if f.init and value != default and isinstance(value, plain) and "token" not in f.name:
+        if f.init and value != default and isinstance(value, plain) and not is_token_name(f.name):
             found[f.name] = getattr(value, "value", value)  # enumerations are strings too
     return found
 

@@ -22,7 +22,7 @@ from .provenance import command_line, environment
 from .report import OutputArguments, check_exports, export_one, folder_of, make_results, write
 from .results import Results, Row
 from .seeds import summary
-from .tasks.base import Task, TaskData, longest_row
+from .tasks.base import Task, TaskData
 from .trainer import CrAMTrainer
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | Non
     tokenizer = task.train_tokenizer(task_args, named) or load_tokenizer(model_args)
     data = task.prepare(task_args, tokenizer, args)
     set_seed(args.seed)  # a new head is the same whatever the data drew
-    model = load_model(task, model_args, data.model_config, tokenizer, longest_row(data))
+    model = load_model(task, model_args, data.model_config, tokenizer)
     if data.prepare_model:
         data.prepare_model(model)
     trainer = CrAMTrainer(
@@ -124,6 +124,7 @@ def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | Non
         processing_class=tokenizer,
         preprocess_logits_for_metrics=data.preprocess_logits,
     )
+    trainer.exact_loss = True  # for the baseline too
     for spec in output.export:
         parse_compressor(spec).check(trainer.compressible)
     training = _train(trainer) if args.do_train else None

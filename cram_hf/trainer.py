@@ -35,8 +35,8 @@ class CrAMTrainer(Trainer):
     second time and adds its gradient, and the weights come back bit for bit. So the right gradient sits in `.grad`
     when Trainer goes on to clip and step, and everything else is Trainer's own: any optimizer, clipping, schedules,
     mixed precision, checkpoints and resume. The returned and logged `loss` is the dense one. Without `compressors`
-    training does not differ from `Trainer`, bit for bit; evaluation keeps the order of the set, which Trainer shuffles
-    when training is grouped by length.
+    its updates are Trainer's, bit for bit, unless `exact_loss` is set to True as in our scripts (see `compute_loss`).
+    Evaluation keeps the order of the set, which Trainer shuffles when training is grouped by length.
 
     Raises:
         TypeError: `args` are no `CrAMArguments`.
@@ -47,6 +47,7 @@ class CrAMTrainer(Trainer):
 
     args: CrAMArguments
     model: PreTrainedModel
+    exact_loss = False
     _kept: KeepZeros | None = None  # on the class: Trainer's own __init__ may call call_model_init
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,8 +85,6 @@ class CrAMTrainer(Trainer):
             self._weights = compressible_weights(self.model, self.args.compress_include, self.args.compress_exclude)
             self._weights_of, self._ignores_item_count = self.model, None
         return self._weights
-
-    # ---- sparse transfer ----
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """Makes the model of a trial; the zeros to keep are its own, taken before a checkpoint is loaded into it."""
@@ -162,14 +161,14 @@ class CrAMTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Weights a micro-batch by its share of the window's labels where the head takes a plain mean.
 
-        Some heads (BERT's sequence classification and masked LM among them) accept the window's label count but
-        ignore it, and Trainer then leaves out the division (huggingface/transformers#47688): the gradient is too large
-        by accumulation steps times ranks. The loss of such a head, a mean over its n labels, becomes its exact share
-        n / N of the window's mean.
+        Some heads (BERT's for sequence classification and masked LM) accept the window's label count but ignore it,
+        and Trainer then leaves out the division (huggingface/transformers#47688): the gradient is too large by
+        accumulation steps times ranks. The loss of such a head, a mean over its n labels, becomes its exact share
+        n / N of the window's mean. Without `compressors` only if `exact_loss` is set.
         """
-        items = kwargs.get("num_items_in_batch")
-        labels = inputs.get("labels")
-        if not self.args.compressors or not self.model.training or items is None or labels is None:
+        items, labels = kwargs.get("num_items_in_batch"), inputs.get("labels")
+        exact = (self.args.compressors or self.exact_loss) and self.model.training
+        if not exact or items is None or labels is None:
             return super().compute_loss(model, inputs, *args, **kwargs)
         if self._ignores_item_count is None:
             self._ignores_item_count = self._loss_ignores(items, inputs)

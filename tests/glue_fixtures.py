@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cram_hf import CrAMTrainer
 
 MNLI = "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse"
 STSB = "index genre filename year old_index source1 source2 sentence1 sentence2"
@@ -90,3 +97,18 @@ def write_glue(folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text.encode())
     return folder
+
+
+@contextmanager
+def killed_at(update: int) -> Iterator[None]:
+    """Surrounds a run that is stopped by Ctrl-C before this update, counted from 0."""
+    usual = CrAMTrainer.training_step
+
+    def step(self: CrAMTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == update:
+            raise KeyboardInterrupt
+        return usual(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CrAMTrainer, "training_step", step)
+        yield

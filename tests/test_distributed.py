@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import HEADS, rows, tiny_config
 from safetensors.torch import load_file
-from trainer_fixtures import distance, train
+from trainer_fixtures import distance, evaluate_masked, train
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 TESTS = Path(__file__).parent
@@ -43,6 +43,10 @@ def test_two_ranks_by_two_micro_batches_give_the_gradient_of_one_process(tmp_pat
         ranks = [load_file(tmp_path / "two" / f"{rank}-{update}.safetensors") for rank in (0, 1)]
         assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
         assert distance(gradient, ranks[0]) < 1e-5
+    if head == "masked_lm":  # whose ranks compute the masked positions alone
+        for rank in (0, 1):
+            scores = json.loads((tmp_path / "two" / f"{rank}-scores.json").read_text())
+            assert scores == pytest.approx(evaluate_masked(built), rel=1e-5)
     logs = json.loads((tmp_path / "two" / "logs.json").read_text())
     for ours, theirs in zip([log for log in built.state.log_history if "loss" in log], logs, strict=True):
         drawn = {key: value for key, value in ours.items() if key.startswith("drawn_")}

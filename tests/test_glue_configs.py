@@ -45,14 +45,15 @@ class TestRecipe:
         lines = path.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("# ")
         assert all("#" in line for line in lines)
-        assert not path.stem.startswith("bert_base") or "recalled" in lines[1]
+        assert not path.stem.startswith("bert_base") or any("recalled" in line for line in lines[:3])
 
     def test_evaluates_what_it_trains_for(self, path: Path) -> None:
         assert set(raw(path).get("compressors", [])) <= set(raw(path)["eval_compressors"])
 
 
-def test_adamw_of_minilm_makes_as_many_passes_as_cram() -> None:
-    adamw, cram = (raw(RECIPES[0].with_name(f"minilm_{kind}.yaml")) for kind in ("adamw", "cram_plus_multi"))
+@pytest.mark.parametrize("model", ["minilm", "bert_base"])
+def test_adamw_makes_as_many_passes_as_cram(model: str) -> None:
+    adamw, cram = (raw(RECIPES[0].with_name(f"{model}_{kind}.yaml")) for kind in ("adamw", "cram_plus_multi"))
     assert adamw["num_train_epochs"] == 2 * cram["num_train_epochs"]
     chosen = {"num_train_epochs", "label", "learning_rate"}
     assert all(adamw[key] == cram[key] for key in set(adamw) & set(cram) - chosen)

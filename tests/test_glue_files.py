@@ -12,10 +12,10 @@ from datasets import ClassLabel, Dataset, Features, Value
 from glue_fixtures import FILES, line, pairs, write_glue
 from squad_fixtures import SHARED
 
-from cram_hf.tasks import glue_hub
+from cram_hf.tasks import hub as module
 from cram_hf.tasks.glue_examples import Loaded
 from cram_hf.tasks.glue_files import load_folder
-from cram_hf.tasks.glue_hub import load_hub_task, load_split
+from cram_hf.tasks.glue_hub import load_hub_task
 from cram_hf.tasks.glue_tasks import GLUE_TASKS
 
 ALL = ("train", "evaluation", "predict")
@@ -190,7 +190,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, **sets: dict[str, list[Any]]) -> list[t
         features |= {"label": ClassLabel(names=labels) if labels else Value("float32"), "idx": Value("int32")}
         return Dataset.from_dict(sets[split], features=Features(features))
 
-    monkeypatch.setattr(glue_hub, "load_dataset", load)
+    monkeypatch.setattr(module, "load_dataset", load)
     return asked
 
 
@@ -256,7 +256,21 @@ def test_other_columns_on_the_hub_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_the_hub_out_of_reach_says_to_give_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"nyu-mll/glue: could not load the split 'train' of rte .*--glue_dir DIR"):
-        load_split("nyu-mll/glue", "rte", "train")
+        load_hub_task("rte", "nyu-mll/glue", None, ["train"])
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("train.jsonl", '{"a": 1}\n{"a": ', r"ArrowInvalid: JSON parse error: Invalid value\. in row 1"),
+        ("train.csv", "a,b\n1,2\n1,2,3\n", "ParserError: Error tokenizing data.* Expected 2 fields in line 3, saw 3"),
+    ],
+)
+def test_a_malformed_set_is_told_in_one_line(tmp_path: Path, file: str, text: str, message: str) -> None:
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ValueError, match=rf"'train' from the Hub \({message}\)\. Check") as error:
+        module.load_split(str(tmp_path), None, "train", "--train_file a.csv")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

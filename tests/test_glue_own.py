@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from squad_fixtures import write_csv, write_json, write_lines, write_parquet
 
-from cram_hf.tasks import glue_hub
+from cram_hf.tasks import hub
 from cram_hf.tasks.glue_arguments import GlueArguments
 from cram_hf.tasks.glue_own import find_schema, load_own
 from cram_hf.tasks.glue_tables import Table
@@ -49,7 +49,7 @@ def test_texts_are_sentence1_and_2_or_the_first_columns_of_text(
         ([2, 0, 1], ("0", "1", "2")),
         ([True, False, True], ("false", "true")),
         (["NA", "null", "1"], ("1", "NA", "null")),
-        (["1.5", "high", "2"], ("1.5", "2", "high")),
+        (["1.5", "high", "low"], ("1.5", "high", "low")),
     ],
 )
 def test_whole_numbers_and_words_are_classes_in_order(labels: list[Any], names: tuple[str, ...]) -> None:
@@ -80,6 +80,11 @@ def test_numbers_with_a_fraction_are_scores(labels: list[Any]) -> None:
         ({"id": ["a", "b"], "label": YES_NO}, "own.csv: no column holds text, only 'id', 'label'; name the column of"),
         ({"text": ["a", "b"], "label": ["no", ""]}, "own.csv: line 3: the label is missing"),
         ({"text": ["a", "b"], "label": [None, 1]}, "own.csv: line 2: the label is missing"),
+        ({"text": ["a", "b"], "label": [1, float("nan")]}, "own.csv: line 3: the label is missing"),
+        (
+            {"text": ["a", "b", "c"], "label": ["1.5", "nan", "2"]},
+            "own.csv: line 3: the label is 'nan', but most are scores such as 1.5; correct it, or write all of",
+        ),
         (
             {"text": ["a", "b"], "label": ["no", "no"]},
             "own.csv: all rows have the label 'no', but a classifier needs two",
@@ -89,6 +94,16 @@ def test_numbers_with_a_fraction_are_scores(labels: list[Any]) -> None:
 def test_a_table_without_texts_or_labels_is_refused(columns: dict[str, list[Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         find_schema(table(**columns))
+
+
+def test_scores_name_every_row_that_is_none_and_few_numbers_are_classes() -> None:
+    with pytest.raises(ValueError, match="2 rows are wrong") as error:
+        find_schema(table(text=["a"] * 5, label=["1", "?", "2", "2.5", "-"]))
+    assert [line.split(",")[0] for line in str(error.value).splitlines()[1:]] == [
+        "  line 3: the label is '?'",
+        "  line 6: the label is '-'",
+    ]
+    assert find_schema(table(text=["a"] * 4, label=["1.5", "?", "2.5", "-"])).target.task == "classification"
 
 
 TRAIN = [{"text": "Geese swim.", "label": "yes"}, {"text": "Stones swim.", "label": "no"}]
@@ -182,7 +197,7 @@ def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
 def test_a_set_of_the_hub_keeps_the_order_of_its_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     features = Features({"stars": Value("int32"), "review": Value("string"), "label": ClassLabel(names=["neg", "a"])})
     rows = {"stars": [1, 5], "review": ["dull", "fine"], "label": [0, 1]}
-    monkeypatch.setattr(glue_hub, "load_dataset", lambda *_, split: Dataset.from_dict(rows, features=features))
+    monkeypatch.setattr(hub, "load_dataset", lambda *_, split: Dataset.from_dict(rows, features=features))
     loaded = load_own(GlueArguments(dataset_name="x/y"), ["evaluation"])
     assert loaded.target.labels == ("neg", "a")
     assert loaded.parts["evaluation"][0].source == "x/y (validation)"

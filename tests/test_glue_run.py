@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_config
-from glue_fixtures import write_glue
+from glue_fixtures import killed_at, write_glue
+from safetensors.torch import load_file
 from squad_fixtures import tiny_tokenizer, write_csv
 from transformers import AutoModelForSequenceClassification, BertModel, pipeline
 
@@ -89,18 +90,60 @@ def test_scores_train_a_model_with_one_output_in_bf16(workshop: Path, tmp_path: 
     assert (tmp_path / "out" / "STS-B.tsv").read_text().startswith("index\tprediction\n0\t")
 
 
-def test_own_data_train_evaluate_and_predict(workshop: Path, tmp_path: Path) -> None:
-    rows = [{"text": f"{word} geese", "label": label} for word, label in [("nine", "many"), ("no", "none")] * 3]
-    file = str(write_csv(tmp_path / "own.csv", rows))
+def run_own(workshop: Path, folder: Path, rows: list[dict[str, object]], *flags: str) -> list[str]:
+    """Trains on, evaluates on and predicts these rows; returns the predictions."""
+    file = str(write_csv(folder / "own.csv", rows))
     files = [word for flag in ("train", "validation", "test") for word in (f"--{flag}_file", file)]
-    (tmp_path / "own.yaml").write_text(
+    (folder / "own.yaml").write_text(
         "".join(line for line in (workshop / "tiny.yaml").open() if not line.startswith("glue_dir"))
     )
-    flags = ["--output_dir", str(tmp_path / "out"), *files, "--do_predict", "--pad_to_max_length"]
-    assert main(Glue(), [str(tmp_path / "own.yaml"), *flags]) == 0
+    words = [str(folder / "own.yaml"), "--output_dir", str(folder / "out"), *files, "--do_predict", *flags]
+    assert main(Glue(), words) == 0
+    lines = (folder / "out" / "predict_predictions.tsv").read_text().splitlines()
+    assert lines[0] == "index\tprediction"
+    return [line.split("\t")[1] for line in lines[1:]]
+
+
+def test_own_classes_train_evaluate_and_predict(workshop: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"{word} geese", "label": label} for word, label in [("nine", "many"), ("no", "none")] * 3]
+    predictions = run_own(workshop, tmp_path, rows, "--pad_to_max_length")
     assert Results.load(tmp_path / "out" / "results.json").task == "classification"
-    lines = (tmp_path / "out" / "predict_predictions.tsv").read_text().splitlines()
-    assert {line.split("\t")[1] for line in lines[1:]} <= {"many", "none"}
+    assert len(predictions) == 6
+    assert set(predictions) <= {"many", "none"}
+
+
+def test_own_scores_are_learnt_evaluated_and_predicted(workshop: Path, tmp_path: Path) -> None:
+    wanted = [("The miller kept geese.", -0.75), ("Who did?", 1.2), ("The baker of the river.", 0)]
+    rows = [{"text": text, "label": label} for text, label in wanted]
+    steps = ["--max_steps", "40", "--learning_rate", "1e-2", "--per_device_train_batch_size", "3"]
+    predictions = run_own(workshop, tmp_path, rows, *steps)
+    results = Results.load(tmp_path / "out" / "results.json")
+    assert (results.task, results.main_metric) == ("regression", "spearmanr")
+    dense = results.rows[0].metrics
+    assert {"pearson", "spearmanr", "mse"} <= dense.keys()
+    assert dense["spearmanr"] == pytest.approx(1)
+    assert dense["mse"] == pytest.approx(
+        sum((float(given) - label) ** 2 for given, (_, label) in zip(predictions, wanted, strict=True)) / 3, rel=1e-3
+    )
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").config.problem_type == "regression"
+
+
+@pytest.mark.parametrize("compressors", [["topk:0.5", "nm:2:4"], []], ids=["cram", "plain"])
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(
+    workshop: Path, tmp_path: Path, compressors: list[str]
+) -> None:
+    flags = ["--task_name", "rte", "--compressors", *compressors, "--max_steps", "5", "--dropout", "0.1"]
+    flags += ["--save_strategy", "steps", "--save_steps", "1", "--per_device_train_batch_size", "1"]
+    assert run(workshop, tmp_path / "whole", *flags) == 0
+    with killed_at(2):  # of three in an epoch
+        assert run(workshop, tmp_path / "cut", *flags) == 130
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    assert run(workshop, tmp_path / "cut", *flags) == 0
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert "classifier.weight" in whole
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    first, again = (Results.load(tmp_path / name / "results.json") for name in ("whole", "cut"))
+    assert [row.metrics for row in first.rows] == [row.metrics for row in again.rows]
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,14 @@ class TestATrainedModel:
         model = load_model(CLASSIFY, ModelArguments(folder, dropout=0.25), {})
         assert {m.p for m in model.bert.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
 
+    def test_is_loaded_in_single_precision_unless_another_is_asked_for(self, folder, tmp_path):
+        BertForSequenceClassification.from_pretrained(folder, dtype="bfloat16").save_pretrained(tmp_path)
+        for asked, given in {None: torch.float32, "auto": torch.bfloat16, "float16": torch.float16}.items():
+            args = ModelArguments(str(tmp_path), **({"dtype": asked} if asked else {}))
+            model = load_model(CLASSIFY, args, {})
+            assert {p.dtype for p in model.parameters()} == {given}
+            assert model.config.dtype == given
+
     def test_refuses_files_that_only_pickle_can_read(self, folder, tmp_path):
         for file in Path(folder).iterdir():
             if file.suffix != ".safetensors":
@@ -82,14 +90,16 @@ class TestAModelFromScratch:
         assert model.bert.embeddings.word_embeddings.padding_idx == 3
         assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
 
-    def test_gets_the_vocabulary_of_its_tokenizer_and_must_take_the_longest_row(self):
+    @pytest.mark.parametrize(("dtype", "given"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
+    def test_has_the_type_of_weights_that_was_asked_for(self, dtype, given):
+        args = ScratchArguments(model_type="bert", config_overrides=SHAPE, dtype=dtype)
+        assert {p.dtype for p in load_model(FILL, args, {"vocab_size": 40}).parameters()} == {given}
+
+    def test_gets_the_vocabulary_of_its_tokenizer(self):
         tokenizer = tiny_tokenizer()
-        args = ScratchArguments(model_type="bert", config_overrides=f"{SHAPE},max_position_embeddings=64")
-        model = load_model(FILL, args, {}, tokenizer, 64)
+        model = load_model(FILL, ScratchArguments(model_type="bert", config_overrides=SHAPE), {}, tokenizer)
         assert model.config.vocab_size == len(tokenizer)
         assert model.config.pad_token_id == tokenizer.pad_token_id
-        with pytest.raises(ValueError, match="64 positions, but the longest row has 65 tokens"):
-            load_model(FILL, args, {}, tokenizer, 65)
 
     def test_can_take_the_configuration_of_another(self, folder):
         model = load_model(FILL, ScratchArguments(config_name=folder), {})
@@ -112,7 +122,8 @@ class TestAModelFromScratch:
         with pytest.raises(ValueError, match=sentence):
             ScratchArguments(**flags)
 
-    def test_names_an_override_that_the_configuration_does_not_have(self):
-        args = ScratchArguments(model_type="bert", config_overrides="hiden_size=16")
-        with pytest.raises(ValueError, match=r"A model from scratch: .*hiden_size"):
+    @pytest.mark.parametrize("change", ["hiden_size=16", "classifier_dropout=0.1"])
+    def test_names_an_override_that_the_configuration_does_not_have_or_cannot_take(self, change):
+        args = ScratchArguments(model_type="bert", config_overrides=change)
+        with pytest.raises(ValueError, match=rf"A model from scratch: .*{change.split('=')[0]}"):
             load_model(FILL, args, {})

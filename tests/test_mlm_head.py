@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,12 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from cram_hf.tasks.mlm_head import predict_masked_only
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
-ARCHITECTURES = ("bert", "roberta", "electra", "albert", "deberta-v2", "xlm-roberta")
+STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+ARCHITECTURES = {
+    **dict.fromkeys(("bert", "roberta", "electra", "albert", "deberta-v2", "xlm-roberta"), STILL),
+    "distilbert": {"dropout": 0.0, "attention_dropout": 0.0},
+    "modernbert": {"pad_token_id": 0},
+}
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -22,11 +28,9 @@ def batch() -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
 
-def of(architecture: str) -> torch.nn.Module:
+def of(architecture: str, **changes: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        architecture, vocab_size=60, **SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
+    config = AutoConfig.for_model(architecture, vocab_size=60, **SMALL, **ARCHITECTURES[architecture], **changes)
     return AutoModelForMaskedLM.from_config(config).train()
 
 
@@ -44,6 +48,14 @@ def test_gives_the_same_loss_and_gradients(architecture):
         assert (a.grad is None) == (b.grad is None), name
         if a.grad is not None:
             torch.testing.assert_close(b.grad, a.grad, msg=name)
+
+
+def test_modernberts_own_sparse_prediction_makes_way():
+    plain, spared = of("modernbert"), of("modernbert", sparse_prediction=True)
+    assert predict_masked_only(spared)
+    assert spared(**batch()).logits.shape == (3, 60)
+    torch.testing.assert_close(spared(**batch()).loss, plain(**batch()).loss)
+    assert spared.eval()(**batch()).logits.shape == (3, 8, 60)
 
 
 def test_evaluation_and_calls_without_labels_give_every_position():

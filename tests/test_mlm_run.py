@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from mlm_fixtures import LINES, tiny_model, write_lines
 from squad_fixtures import tiny_tokenizer
@@ -20,6 +22,7 @@ from cram_hf.report import OutputArguments
 from cram_hf.results import Results
 from cram_hf.runner import main
 from cram_hf.tasks.mlm import MaskedLM
+from cram_hf.trainer import CrAMTrainer
 
 ROOT = Path(__file__).parents[1]
 SHAPE = "hidden_size=16,num_hidden_layers=2,num_attention_heads=2,intermediate_size=32"
@@ -86,6 +89,30 @@ class TestFromScratch:
         assert scores(scratch) != scores(tmp_path / "two")
 
 
+class TestRobertaFromScratchWithATokenizerOfItsOwn:
+    """Its positions begin behind the padding token, so it takes fewer tokens than it has positions."""
+
+    def flags(self, workshop: Path, *more: str) -> list[str]:
+        words = ["--model_type", "roberta", "--config_overrides", f"{SHAPE},max_position_embeddings=17"]
+        return [*words, "--tokenizer_name", str(workshop / "model"), *more]
+
+    def test_runs_on_rows_that_fill_it(self, workshop, tmp_path):
+        folder = tmp_path / "out"
+        assert run(workshop, folder, *self.flags(workshop)) == 0
+        tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForMaskedLM.from_pretrained(folder)
+        assert (model.config.model_type, model.config.vocab_size) == ("roberta", len(tokenizer))
+        assert model.roberta.embeddings.position_embeddings.weight.shape == (17, 16)
+        assert tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
+        assert scores(folder)[0]["perplexity"] == pytest.approx(len(tokenizer), rel=0.2)
+
+    @pytest.mark.parametrize("more", [[], ["--streaming", "--do_eval", "false", "--eval_compressors"]])
+    def test_rows_that_are_one_token_too_long_are_refused(self, workshop, tmp_path, capsys, more):
+        assert run(workshop, tmp_path / "out", *self.flags(workshop, "--max_seq_length", "17", *more)) == 2
+        expected = "error: RobertaForMaskedLM takes at most 16 tokens, but rows have 17. Type --max_seq_length 16, or "
+        expected += "for a model from scratch --config_overrides max_position_embeddings=18."
+        assert expected in capsys.readouterr().err
+
+
 class TestFromACheckpoint:
     def test_streaming_with_whole_words(self, workshop, tmp_path):
         flags = ["--model_name_or_path", str(workshop / "model"), "--streaming", "--whole_word_mask"]
@@ -110,6 +137,47 @@ class TestFromACheckpoint:
         state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
         logged = [entry["eval_topk_0.5_perplexity"] for entry in state["log_history"] if "eval_loss" in entry]
         assert len(logged) == 2  # after update 2 and at the end
+
+
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]])
+def test_goes_on_from_the_last_checkpoint(workshop, tmp_path, monkeypatch, streaming):
+    """With other masks than the uninterrupted run, but the same rows, AdamW's state, rates and compressors."""
+    flags = ["--model_name_or_path", str(workshop / "model"), "--save_strategy", "steps", "--save_steps", "2"]
+    flags += ["--max_steps", "5", "--compressors", "topk:0.5", "nm:2:4", *streaming]
+    rows = []
+    for name, stop, code in (("whole", None, 0), ("killed", 3, 130), ("killed", None, 0)):
+        with monkeypatch.context() as patch:
+            rows.append(recorded(patch, stop))
+            assert run(workshop, tmp_path / name, *flags) == code
+    assert rows[2] == {update: rows[0][update] for update in (2, 3, 4)}
+    whole, resumed = (outcome(tmp_path / name) for name in ("whole", "killed"))
+    assert whole[:2] == resumed[:2]
+    assert resumed[2]["resumed"] is True
+    adamw = torch.load(tmp_path / "killed" / "checkpoint-5" / "optimizer.pt")["state"]
+    assert {int(state["step"]) for state in adamw.values()} == {5}
+
+
+def recorded(patch: pytest.MonkeyPatch, stop: int | None) -> dict[int, list[list[int]]]:
+    """Fills in the tokens behind the masks of each update to come; Ctrl-C after so many."""
+    usual, rows = CrAMTrainer.training_step, dict[int, list[list[int]]]()
+
+    def step(self: CrAMTrainer, model: torch.nn.Module, inputs: dict[str, Any], *args: Any) -> torch.Tensor:
+        if self.state.global_step == stop:
+            raise KeyboardInterrupt
+        tokens = torch.where(inputs["labels"] == -100, inputs["input_ids"], inputs["labels"])
+        rows[self.state.global_step] = tokens.tolist()
+        return usual(self, model, inputs, *args)
+
+    patch.setattr(CrAMTrainer, "training_step", step)
+    return rows
+
+
+def outcome(output: Path) -> tuple[list[list[Any]], dict[str, Any], dict[str, Any]]:
+    """What does not depend on the masks: rate and compressor of each update, data; and how the training went."""
+    results = Results.load(output / "results.json")
+    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    kept = ("step", "epoch", "learning_rate", "drawn_topk_0.5", "drawn_nm_2_4")
+    return [[log.get(key) for key in kept] for log in history if "loss" in log], results.data, results.training
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_config
-from mlm_fixtures import LINES, arguments, prepare, tiny_model, write_lines
+from mlm_fixtures import arguments, prepare, tiny_model, write_lines
 from squad_fixtures import SHARED, tiny_tokenizer
 from trainer_fixtures import Gradients, distance
-from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM, EvalPrediction
+from transformers import AutoModelForMaskedLM, BertForMaskedLM, BertModel, EvalPrediction
 
 from cram_hf import CrAMArguments, CrAMTrainer, compressible_weights
 from cram_hf.compressors import parse_compressor
 from cram_hf.export import export
+from cram_hf.loading import ModelArguments, load_model
 from cram_hf.tasks.base import Task, TaskData
 from cram_hf.tasks.mlm import MaskedLM
 from cram_hf.tasks.mlm_scoring import MaskedScorer, reduce_logits
 
-MINILM = Path(__file__).parents[1] / "models" / "minilm-l6"
 MATRICES = (
     *("attention.self.query", "attention.self.key", "attention.self.value"),
     *("attention.output.dense", "intermediate.dense", "output.dense"),
@@ -38,7 +38,8 @@ def trainer(folder: Path, data: TaskData, model: torch.nn.Module, **changes: Any
     """A trainer as the runner builds it."""
     evaluation = data.evaluation
     callbacks = changes.pop("callbacks", [])
-    return CrAMTrainer(
+    data.prepare_model(model)
+    built = CrAMTrainer(
         model=model,
         args=arguments(folder, **changes),
         train_dataset=data.train,
@@ -48,6 +49,8 @@ def trainer(folder: Path, data: TaskData, model: torch.nn.Module, **changes: Any
         data_collator=data.collator,
         callbacks=callbacks,
     )
+    built.exact_loss = True
+    return built
 
 
 def literal_scores(model: BertForMaskedLM, rows: Any) -> dict[str, float]:
@@ -179,7 +182,7 @@ class TestData:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("compressors", [["topk:0.5"], ["topk:0.7", "nm:2:4"]])
+    @pytest.mark.parametrize("compressors", [[], ["topk:0.5"], ["topk:0.7", "nm:2:4"]])
     def test_8x1_is_2x4_on_rows_with_unequal_numbers_of_masked_tokens(self, tmp_path, text, compressors):
         data = prepare(tmp_path, train_file=text, validation_file=text, line_by_line=True)
         rows = data.evaluation.features.select(range(0, 40, 5))  # masked already: the same tokens however cut
@@ -187,11 +190,15 @@ class TestTraining:
         assert len(set(counts)) > 2
         seen = []
         for batch, accumulation in ((8, 1), (2, 4), (1, 8)):
-            gradients = Gradients()
+            gradients, predicted = Gradients(), []
+            model = tiny_model(len(tiny_tokenizer()))
+            model.cls.predictions.decoder.register_forward_hook(
+                lambda module, args, logits, found=predicted: found.append(len(logits)) if module.training else None
+            )
             built = trainer(
                 tmp_path,
                 data,
-                tiny_model(len(tiny_tokenizer())),
+                model,
                 per_device_train_batch_size=batch,
                 gradient_accumulation_steps=accumulation,
                 compressors=compressors,
@@ -201,6 +208,7 @@ class TestTraining:
             )
             built.train_dataset = rows
             seen.append((gradients, built.train().training_loss))
+            assert sum(predicted) == sum(counts) * (2 if compressors else 1)  # no other position, in each pass
         for gradients, loss in seen[1:]:
             assert distance(seen[0][0].gradients[0], gradients.gradients[0]) < 1e-5
             assert loss == pytest.approx(seen[0][1], rel=1e-5)
@@ -253,21 +261,19 @@ class TestWeights:
         zeros = sum(int((weight == 0).sum()) for weight in compressible_weights(loaded).values())
         assert zeros == int(0.8 * sum(weight.numel() for weight in weights.values()))
 
-    def test_a_checkpoint_without_a_head_gets_a_fresh_tied_one(self, tmp_path):
-        if not MINILM.is_dir():
-            pytest.skip(f"needs {MINILM} (make model)")
-        model = AutoModelForMaskedLM.from_pretrained(MINILM)
-        assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
-        weights = compressible_weights(model)
-        assert (len(weights), sum(weight.numel() for weight in weights.values())) == (36, 10_616_832)
-        data = prepare(
-            tmp_path,
-            AutoTokenizer.from_pretrained(MINILM),
-            training={"do_train": False},
-            validation_file=write_lines(tmp_path / "a.txt", LINES[:2]),
-            line_by_line=True,
-        )
-        assert 1.0 < trainer(tmp_path, data, model).evaluate()["eval_perplexity"] < math.inf
+    def test_a_checkpoint_without_a_head_gets_a_fresh_tied_one(self, tmp_path, text):
+        config = tiny_config()
+        config.vocab_size = len(tiny_tokenizer())
+        bare = BertModel(config)
+        bare.save_pretrained(tmp_path / "bare")
+        model = load_model(MaskedLM(), ModelArguments(str(tmp_path / "bare")), {})
+        decoder = model.cls.predictions.decoder.weight
+        assert decoder is model.bert.embeddings.word_embeddings.weight
+        assert torch.equal(decoder, bare.embeddings.word_embeddings.weight)
+        assert len(compressible_weights(model)) == 12
+        data = prepare(tmp_path, training={"do_train": False}, validation_file=text)
+        perplexity = trainer(tmp_path, data, model).evaluate()["eval_perplexity"]
+        assert perplexity == pytest.approx(config.vocab_size, rel=0.1)  # its head knows nothing yet
 
 
 class TestRefusals:
@@ -304,6 +310,17 @@ def test_the_length_defaults_to_the_tokenizers_and_says_so(tmp_path, text, caplo
     assert "--max_seq_length is not given: rows have 20 tokens" in caplog.text
     with pytest.raises(ValueError, match="too short to fill one block of 1024 tokens"):
         prepare(tmp_path, tiny_tokenizer(model_max_length=10**30), training, validation_file=text, max_seq_length=None)
+
+
+def test_a_model_must_take_the_longest_row_there_may_be(tmp_path, text):
+    flags = {"train_file": text, "validation_file": text, "line_by_line": True, "max_seq_length": 65}
+    model, training = tiny_model(len(tiny_tokenizer())), {"do_eval": False}
+    prepare(tmp_path, training=training, **flags).prepare_model(model)  # no line has more than 21 tokens
+    for more in ({"streaming": True}, {"pad_to_max_length": True}):
+        with pytest.raises(
+            ValueError, match=r"BertForMaskedLM takes at most 64 tokens, but rows have 65\. Type --max"
+        ):
+            prepare(tmp_path, training=training, **flags, **more).prepare_model(model)
 
 
 def test_the_task_fits_the_protocol():

@@ -77,7 +77,8 @@ class TestBadFiles:
             ("a.json", b'[{"text": 3}]', "record 1: 'text' is 3, but must be a string"),
             ("a.jsonl", b'"a"\n', "line 1 is 'a', but must be a record with the key 'text'"),
             ("a.json", b"3", "the top level is 3, but must be a list of records"),
-            ("a.csv", b"text\na,b\n", "line 2: has more cells than the header has columns"),
+            ("a.csv", b"text\na,b\n", "line 2: the number of cells is 2, but the header has 1: text; quote texts"),
+            ("a.csv", b"text,id\na,1\n\nb\n", "line 4: the number of cells is 1, but the header has 2: text, id"),
             ("a.csv", b'text\n"a\n', "not valid CSV"),
             ("a.parquet", b"PAR2", "not a readable parquet file"),
         ],
@@ -155,6 +156,16 @@ class TestSources:
             load_texts(MlmArguments(dataset_name=str(tmp_path / "set")), "train")
         with pytest.raises(ValueError, match=r"--dataset_name no/such: could not load it from the Hub .*--train_file"):
             load_texts(MlmArguments(dataset_name="no/such"), "train")
+
+    def test_a_malformed_data_set_is_told_in_one_line(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+        (tmp_path / "train.jsonl").write_text('{"text": "a"}\n{"text"\n')
+        message = (
+            r"could not load it from the Hub \(ArrowInvalid: JSON parse error: Missing a colon .* in row 1\)\. Check"
+        )
+        with pytest.raises(ValueError, match=message) as error:
+            load_texts(MlmArguments(dataset_name=str(tmp_path)), "train")
+        assert "\n" not in str(error.value)
 
 
 def test_mistakes_in_the_flags_are_named_together():

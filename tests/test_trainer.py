@@ -96,6 +96,15 @@ class TestUpdateEqualsTheReference:
             assert distance(gradients[0].gradients[0], other.gradients[0]) < 1e-5
 
     @pytest.mark.parametrize("head", HEADS)
+    def test_exact_loss_makes_the_cuts_equal_without_compressors_too(self, tmp_path, make_model, head, monkeypatch):
+        monkeypatch.setattr(CrAMTrainer, "exact_loss", True)
+        gradients = []
+        for batch, steps in {8: 1, 2: 4}.items():
+            cut = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps, "max_steps": 1}
+            gradients.append(train(tmp_path, make_model(head), head, train_dataset=rows(head, 8), **cut)[1].gradients)
+        assert distance(gradients[0][0], gradients[1][0]) < 1e-5
+
+    @pytest.mark.parametrize("head", HEADS)
     def test_short_last_window_counts_every_micro_batch_alike(self, tmp_path, make_model, head):
         """Ten examples in windows of 2 x 4: the second update has one micro-batch of two."""
         examples = rows(head, 10)

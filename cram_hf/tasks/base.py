@@ -80,13 +80,6 @@ class TaskData:
     prepare_model: Callable[[PreTrainedModel], Any] | None = None
 
 
-def longest_row(data: TaskData) -> int:
-    """Returns the tokens of the longest row of the sets that are not streamed, 0 if there is none."""
-    sets = [data.train, *(part.features for part in (data.evaluation, data.predict) if part)]
-    stored = [rows for rows in sets if isinstance(rows, Dataset) and "length" in rows.column_names and len(rows)]
-    return max((max(rows["length"]) for rows in stored), default=0)
-
-
 class Task(Protocol):
     """
     A kind of data: its flags and its model head.

@@ -11,6 +11,11 @@ from cram_hf.tasks.glue_tasks import GLUE_TASKS, HUB
 _NAMES = ", ".join(GLUE_TASKS)
 
 
+def _usual(name: str) -> str:
+    """Returns a task's word for its name in any form: `sst2` for SST-2."""
+    return name.lower().replace("-", "")
+
+
 @dataclass
 class GlueArguments:
     """
@@ -74,11 +79,10 @@ class GlueArguments:
 
     def __post_init__(self) -> None:
         """Brings the task's name into its usual form; raises `ValueError` with all problems."""
-        if self.task_name is not None:
-            self.task_name = self.task_name.lower().replace("-", "")
         problems = [*self._range_problems(), *self._task_problems(), *self._source_problems()]
         if problems:
             raise ValueError("\n".join(problems))
+        self.task_name = self.task_name and _usual(self.task_name)
         if self.task_name and not self.glue_dir and not self.dataset_name:
             self.dataset_name = HUB
 
@@ -92,9 +96,10 @@ class GlueArguments:
         """Returns a sentence if the task is unknown, or missing where it is needed."""
         if self.task_name is None:
             return [f"--glue_dir {self.glue_dir} needs --task_name: one of {_NAMES}"] if self.glue_dir else []
-        if self.task_name in GLUE_TASKS:
+        name = _usual(self.task_name)
+        if name in GLUE_TASKS:
             return []
-        near = difflib.get_close_matches(self.task_name, GLUE_TASKS, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, GLUE_TASKS, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         return [f"--task_name {self.task_name}: unknown; it must be one of {_NAMES}{hint}"]
 

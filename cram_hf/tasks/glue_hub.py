@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Value, load_dataset
+from datasets import ClassLabel, Dataset, Value
 
 from cram_hf.tasks.glue_examples import LABEL, TEXTS, Loaded, Part
 from cram_hf.tasks.glue_tables import Table, require
 from cram_hf.tasks.glue_tasks import DIAGNOSTIC, GLUE_TASKS, HUB, File, GlueTask
+from cram_hf.tasks.hub import load_split
+
+_FILES = "--task_name rte --glue_dir DIR, or --train_file train.csv --validation_file dev.csv"
 
 
 def load_hub_task(task_name: str, name: str, config: str | None, wanted: Sequence[str]) -> Loaded:
@@ -34,22 +37,9 @@ def load_hub_task(task_name: str, name: str, config: str | None, wanted: Sequenc
     return Loaded(task.target, parts)
 
 
-def load_split(name: str, config: str | None, split: str) -> Dataset:
-    """Returns one split of a set on the Hub (or in the local cache). Raises `ValueError` if that fails."""
-    try:
-        return load_dataset(name, config, split=split)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise ValueError(
-            f"--dataset_name {name}: could not load the split '{split}'{f' of {config}' if config else ''} from the "
-            f"Hub ({type(error).__name__}: {reason}). Check the name and the network, or give local files: "
-            "--task_name rte --glue_dir DIR, or --train_file train.csv --validation_file dev.csv"
-        ) from error
-
-
 def hub_table(name: str, config: str | None, split: str) -> tuple[Table, tuple[str, ...]]:
     """Returns the texts and labels of a split, and the names of its labels in their order where it has any."""
-    dataset = load_split(name, config, split)
+    dataset = load_split(name, config, split, _FILES)
     kept = [
         column
         for column, feature in dataset.features.items()
@@ -69,7 +59,7 @@ def _source(name: str, config: str | None, split: str) -> str:
 
 def _part(task: GlueTask, file: File, name: str, config: str, part: str) -> Part:
     """Returns the examples of one split, kept as they are so that features made of them can be cached."""
-    dataset, source = load_split(name, config, file.split), _source(name, config, file.split)
+    dataset, source = load_split(name, config, file.split, _FILES), _source(name, config, file.split)
     renamed = dict(zip(task.hub_texts, TEXTS, strict=False)) | ({} if part == "predict" else {"label": LABEL})
     require(source, dataset.column_names, list(renamed))
     dataset = dataset.select_columns(list(renamed)).rename_columns({o: n for o, n in renamed.items() if o != n})

@@ -86,15 +86,16 @@ def find_schema(table: Table, names: Sequence[str] = ()) -> Schema:
     Returns which columns hold the texts, and whether classes or scores are predicted.
 
     The texts are `sentence1` and, if there is one, `sentence2`; else the first one or two columns of text that is not
-    all numbers, `label`, `id`, `idx` and `index` left aside. Labels that are all whole numbers, or not all numbers,
-    are classes, in numerical or alphabetical order; other numbers are scores.
+    all numbers, `label`, `id`, `idx` and `index` left aside. Labels that are numbers, one or more with a fraction, are
+    scores; others are classes, in numerical or alphabetical order.
 
     Args:
         table ([`Table`]): the rows.
         names (`Sequence[str]`, *optional*): the classes in their order, where the source knows them.
 
     Raises:
-        ValueError: if there is no column `label` or no text, a label is missing, or all labels are the same.
+        ValueError: if there is no column `label` or no text, a label is missing, all labels are the same, or most are
+            scores but some no numbers.
     """
     table.require([LABEL_COLUMN])
     texts = _texts(table)
@@ -123,12 +124,9 @@ def _holds_text(name: str, values: list[Any]) -> bool:
 
 def _target(table: Table, names: Sequence[str]) -> Target:
     values = table.columns[LABEL_COLUMN]
-    missing = [
-        f"{table.at(row)}: the label is missing" for row, value in enumerate(values) if value is None or value == ""
-    ]
+    missing = [f"{table.at(row)}: the label is missing" for row, value in enumerate(values) if _is_missing(value)]
     refuse(table.source, missing)
-    numbers = [number(value) for value in values]
-    if not names and None not in numbers and not all(_is_whole(value) for value in values):
+    if not names and _are_scores(table):
         return Target("regression", "spearmanr")
     labels = tuple(names) or tuple(sorted({code(value) for value in values}, key=_by_number))
     if len(labels) < 2:
@@ -137,6 +135,29 @@ def _target(table: Table, names: Sequence[str]) -> Target:
             "give the whole file"
         )
     return Target("classification", "accuracy", labels, labels)
+
+
+def _are_scores(table: Table) -> bool:
+    """Whether the labels are numbers, some with a fraction; raises `ValueError` if most are but some are none."""
+    values = table.columns[LABEL_COLUMN]
+    others = [row for row, value in enumerate(values) if number(value) is None]
+    fractions = [value for value in values if number(value) is not None and not _is_whole(value)]
+    if not fractions or 2 * len(others) >= len(values):
+        return False
+    refuse(
+        table.source,
+        [
+            f"{table.at(row)}: the label is {values[row]!r:.40}, but most are scores such as {fractions[0]}; correct "
+            "it, or write all of them as words if they are classes"
+            for row in others
+        ],
+    )
+    return True
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a label is null, empty or NaN, as which parquet and JSON store a number that is not there."""
+    return value is None or value == "" or value != value
 
 
 def _is_whole(value: Any) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
-from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase, TrainingArguments
+from torch import nn
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from cram_hf.tasks.base import TaskData
 from cram_hf.tasks.mlm_arguments import MlmArguments
@@ -83,6 +85,7 @@ class MaskedLM:
         report: dict[str, Any] = {}
         train = sets.train_rows(report) if training_args.do_train else None
         evaluation = sets.eval_set(report) if training_args.do_eval else None
+        longest = sets.longest(*(rows for rows in (train, evaluation and evaluation.features) if rows is not None))
         config: dict[str, Any] = {}
         if task_args.train_tokenizer:
             config = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
@@ -98,8 +101,27 @@ class MaskedLM:
             main_metric="perplexity",
             model_config=config,
             preprocess_logits=reduce_logits,
-            prepare_model=predict_masked_only,
+            prepare_model=partial(_make_ready, longest=longest),
         )
+
+
+def _make_ready(model: PreTrainedModel, longest: int) -> None:
+    """Spares the vocabulary head what it need not compute. Raises `ValueError` if the model takes no row so long.
+
+    RoBERTa and its kin number positions from the padding token's id + 1, so they take fewer tokens than they have
+    positions.
+    """
+    for name, table in model.named_modules():
+        if name.endswith(".position_embeddings") and isinstance(table, nn.Embedding):
+            unused = 0 if table.padding_idx is None else table.padding_idx + 1
+            limit = table.num_embeddings - unused
+            if longest > limit:
+                raise ValueError(
+                    f"{type(model).__name__} takes at most {limit} tokens, but rows have {longest}. Type "
+                    f"--max_seq_length {limit}, or for a model from scratch --config_overrides "
+                    f"max_position_embeddings={longest + unused}."
+                )
+    predict_masked_only(model)
 
 
 def _problems(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import ModernBertForMaskedLM, PreTrainedModel
 
 IGNORED = -100
 
@@ -17,7 +17,8 @@ def predict_masked_only(model: PreTrainedModel) -> bool:
 
     The loss is the mean over the same positions as before, up to the order of additions; the logits that come with it
     are (labelled positions, vocabulary) then. Evaluation, and a call without labels, give every position. `model` gets
-    two hooks, and no parameter or file changes.
+    two hooks, and no parameter or file changes. ModernBERT's own way, `sparse_prediction`, is turned off: it would
+    leave positions out of evaluation too.
 
     Returns:
         Whether it could be done: not if the model gives other logits than its output matrix makes (MobileBERT).
@@ -25,6 +26,8 @@ def predict_masked_only(model: PreTrainedModel) -> bool:
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear) or not _makes_the_logits(model, head):
         return False
+    if isinstance(model, ModernBertForMaskedLM):
+        model.sparse_prediction = False
     labelled: list[Tensor] = []
 
     def choose(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:

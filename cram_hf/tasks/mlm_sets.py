@@ -75,6 +75,12 @@ class MlmSets:
         report["evaluation"] = {"source": texts.source, **_counts(texts, rows), "masked_tokens": masked}
         return EvalSet(rows, MaskedScorer(len(rows), masked), _write_nothing, len(rows))
 
+    def longest(self, *sets: AnyDataset) -> int:
+        """Returns the tokens of the longest row: of the stored sets, or what a stream or padding may give."""
+        if self.args.pad_to_max_length or any(isinstance(rows, IterableDataset) for rows in sets):
+            return self.frame.length
+        return max((max(rows["length"]) for rows in sets), default=0)
+
     def collator(self) -> MaskingCollator:
         """Returns what makes batches; on GPUs with half precision their length is a multiple of 8."""
         half = self.training_args.fp16 or self.training_args.bf16

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from datasets import Dataset, IterableDataset, load_dataset
+from datasets.exceptions import DatasetsError
 
+from cram_hf.tasks.hub import reason
 from cram_hf.tasks.mlm_arguments import MlmArguments
 from cram_hf.tasks.mlm_text import no_column, read_texts
 
@@ -77,11 +79,10 @@ def _hub(args: MlmArguments) -> dict[Part, Callable[[], Texts]]:
     name = str(args.dataset_name)
     try:
         splits: Mapping[str, AnyDataset] = load_dataset(name, args.dataset_config_name, streaming=args.streaming)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise ValueError(
-            f"--dataset_name {name}: could not load it from the Hub ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Check the name, the configuration "
-            "(--dataset_config_name) and the network, or give local files: --train_file train.txt"
+            f"--dataset_name {name}: could not load it from the Hub ({reason(error)}). Check the name, the "
+            "configuration (--dataset_config_name) and the network, or give local files: --train_file train.txt"
         ) from error
     parts: dict[Part, str] = {"train": "train", "evaluation": "validation"}
     return {part: partial(_open_split, splits, split, name) for part, split in parts.items() if split in splits}

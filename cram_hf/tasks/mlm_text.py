@@ -114,20 +114,22 @@ def _json_lines(path: Path) -> Iterator[Located]:
 
 def _csv(path: Path) -> Iterator[Located]:
     """Yields the rows of a CSV file, named by the line on which each ends."""
-    reader = csv.DictReader((line for _, line in _lines(path)), strict=True)
+    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    rows = filter(None, reader)  # blank lines are none
     try:
-        if "text" not in (reader.fieldnames or ["text"]):
-            raise ValueError(no_column(str(path), " the header has", list(reader.fieldnames or [])))
-        for row in reader:
-            if None in row:
+        names = next(rows, ["text"])
+        if "text" not in names:
+            raise ValueError(no_column(str(path), " the header has", names))
+        for cells in rows:
+            if len(cells) != len(names):
                 raise ValueError(
-                    f"{path}: line {reader.line_num}: has more cells than the header has columns; "
-                    "quote texts that contain commas"
+                    f"{path}: line {reader.line_num}: the number of cells is {len(cells)}, but the header has "
+                    f"{len(names)}: {', '.join(names)}; quote texts that contain commas"
                 )
-            yield f"line {reader.line_num}", row
+            yield f"line {reader.line_num}", dict(zip(names, cells, strict=True))
     except csv.Error as error:
         raise ValueError(
-            f"{path}: line {reader.reader.line_num}: not valid CSV: {error}; JSON lines hold texts of any kind"
+            f"{path}: line {reader.line_num}: not valid CSV: {error}; JSON lines hold texts of any kind"
         ) from error
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 
+from cram_hf.tasks.hub import load_split
 from cram_hf.tasks.squad_records import FEATURES
+
+_FILES = "--train_file train.json --validation_file dev.json (SQuAD is rajpurkar/squad, v2.0 rajpurkar/squad_v2)"
 
 
 def load_hub(name: str, config: str | None, split: str) -> Dataset:
@@ -14,15 +17,7 @@ def load_hub(name: str, config: str | None, split: str) -> Dataset:
     Raises:
         ValueError: if the set cannot be reached or found, lacks the split, or has other columns.
     """
-    try:
-        dataset = load_dataset(name, config, split=split)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"--dataset_name {name}: could not load the split '{split}' from the Hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
-            "Check the name (SQuAD is rajpurkar/squad, v2.0 rajpurkar/squad_v2) and the network, or give local files: "
-            "--train_file train.json --validation_file dev.json"
-        ) from error
+    dataset = load_split(name, config, split, _FILES)
     missing = [column for column in FEATURES if column not in dataset.column_names]
     if missing:
         raise ValueError(
