@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ def figure(results: Sequence[Results], metric: str | None = None, baseline: Resu
 
     Each run has a colour: a line through its dense score and its global top-k rows, a dashed line for top-k with the
     same sparsity in every layer, a mark for every other compression (N:M, quantized, chains), a thin dotted line at
-    its dense score. Horizontally stands the *measured* sparsity of the compressible weights.
+    its dense score. Horizontally stands the *measured* sparsity of the compressible weights, and above that of the
+    whole model, where one scale fits all rows (to a hundredth of the compressible one).
 
     Args:
         results (`Sequence[Results]`): the runs, in the order of the legend; at least one.
@@ -77,6 +78,7 @@ def figure(results: Sequence[Results], metric: str | None = None, baseline: Resu
     for order, (run, colour) in enumerate(zip(runs, colours, strict=True)):
         _draw_run(axes, run, metric, colour, markers, order)
     _label(axes, results, metric, [row.metrics[metric] for run in runs for row in run.rows])
+    _whole_model(axes, runs)
     _legend(drawn, runs, colours, markers)
     return drawn
 
@@ -172,6 +174,21 @@ def _label(axes: Axes, runs: Sequence[Results], metric: str, scores: list[float 
     axes.grid(color="#E6E6E6", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _whole_model(axes: Axes, runs: list[Results]) -> None:
+    """Adds a second scale, the sparsity of the whole model, if it is the same share of the other in all rows."""
+    shares = [row.model_sparsity / row.sparsity for run in runs for row in run.rows if row.sparsity > 0.01]
+    if shares and max(shares) - min(shares) < 0.01 and min(shares) > 0:
+        share = max(shares)
+
+        def scale(factor: float) -> Callable[[Any], Any]:
+            return lambda values: values * factor
+
+        above = axes.secondary_xaxis("top", functions=(scale(share), scale(1 / share)))
+        above.set_xlabel("sparsity of the whole model (%)", fontsize=9, color=MUTED)
+        above.tick_params(labelsize=8, colors=MUTED)
+        above.spines["top"].set_visible(False)
 
 
 def _legend(figure: Figure, runs: list[Results], colours: list[str], markers: dict[str, str]) -> None:

@@ -71,6 +71,20 @@ def test_the_title_names_model_and_task_without_folders():
     assert axes.get_xlabel() == "sparsity of the compressible weights (%)"
 
 
+def test_a_second_scale_shows_the_sparsity_of_the_whole_model():
+    (above,) = figure([make_results()]).axes[0].child_axes
+    drawn = above.figure
+    drawn.canvas.draw()
+    assert above.get_xlabel() == "sparsity of the whole model (%)"
+    assert above.get_xlim() == pytest.approx((-1, 51))  # -2 to 102 below: half of the weights are compressible
+
+
+def test_there_is_no_second_scale_where_none_fits_all_rows():
+    other = make_results(rows=(row("dense", 80, 0), row("topk:0.5", 70, 0.5, model_sparsity=0.4)))
+    assert not figure([make_results(), other]).axes[0].child_axes
+    assert not figure([make_results({"dense": 80.0})]).axes[0].child_axes
+
+
 def test_percentages_stand_on_an_axis_from_0_to_100_and_other_scores_do_not():
     assert figure([make_results()]).axes[0].get_ylim() == (0, 100)
     rows = (row("dense", 0, 0, metrics={"f1": 0.8}), row("topk:0.5", 0, 0.5, metrics={"f1": 0.7}))

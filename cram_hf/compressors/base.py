@@ -106,12 +106,13 @@ class Chain(Compressor):
 
 
 def refuse_nan(weights: Mapping[str, Tensor]) -> None:
-    """Raises `ValueError` naming the weights that hold a NaN; one reduction and one synchronisation per device."""
+    """Raises `ValueError` naming the weights that hold a NaN; one reduction each, one synchronisation for all."""
     filled = {name: weight for name, weight in weights.items() if weight.numel()}
     if not filled:
         return
-    peaks = torch.stack([weight.amax().float().cpu() for weight in filled.values()])  # amax propagates NaN
-    bad = [name for name, peak in zip(filled, peaks.isnan().tolist(), strict=True) if peak]
+    peaks = [weight.amax().float() for weight in filled.values()]  # amax propagates NaN
+    found = torch.stack([peak.to(peaks[0].device) for peak in peaks]).isnan().tolist()
+    bad = [name for name, nan in zip(filled, found, strict=True) if nan]
     if bad:
         raise ValueError(
             f"{len(bad)} of {len(weights)} weights hold NaN, first {bad[0]!r}: only finite weights can be ranked and "
@@ -132,10 +133,10 @@ def prune_(weight: Tensor, keep: Tensor) -> None:
 def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Cuts tensors of one shape into matching views of whole rows, in order.
 
-    A block has about 2^17 numbers on a CPU, so that the temporaries of an operation stay in its cache and need no new
+    A block has about 2^18 numbers on a CPU, so that the temporaries of an operation stay in its cache and need no new
     memory, and 2^22 on an accelerator, which would rather start few large kernels.
     """
-    elements = 1 << (17 if tensors[0].device.type == "cpu" else 22)
+    elements = 1 << (18 if tensors[0].device.type == "cpu" else 22)
     rows_of = [tensor.unsqueeze(0) if tensor.dim() == 0 else tensor for tensor in tensors]
     rows = max(1, elements // max(1, rows_of[0][:1].numel()))
     yield from zip(*(tensor.split(rows) for tensor in rows_of), strict=True)
