@@ -70,10 +70,10 @@ def cram_point(
     Raises:
         ValueError: a weight is NaN, or has a shape that C cannot take; the message names it.
     """
-    moved = {name: w for name, w in parameters.items() if w.grad is not None and rho}
+    moved = {name: w for name, w in parameters.items() if w.grad is not None}
     norm = _norm([w.grad for w in moved.values() if w.grad is not None]) / grad_scale
     rate = rho / norm if normalize_grad and norm else rho
-    if not math.isfinite(norm):
+    if not (rho and math.isfinite(norm)):
         moved = {}
     values = {name: w.detach().clone() for name, w in weights.items() if name not in moved}
     rows = {name: found for name, w in moved.items() if name not in weights and (found := _few_rows(w)) is not None}

@@ -22,9 +22,9 @@ class Monitor:
 
     Keys of a log: `loss_compressed`, the mean loss of the compressed passes, and `loss_compressed_<key>` for each
     compressor drawn; `drawn_<key>`, the share of updates it was drawn for; `relative_step`, the mean of ||rho g|| over
-    ||w||; `mask_change`, the mean share of mask entries that differ from the last mask of the same compressor
-    (estimated on a sample; absent until a compressor is drawn twice); `skipped_perturbations`, the number of updates
-    whose gradient was not finite, so that nothing was moved.
+    ||w|| at the log; `mask_change`, the mean share of mask entries that differ from the last mask of the same
+    compressor (estimated on a sample; absent until a compressor is drawn twice); `skipped_perturbations`, the number
+    of updates whose gradient was not finite, so that nothing was moved.
     """
 
     def __init__(self) -> None:

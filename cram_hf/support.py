@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -58,13 +59,14 @@ def _sharding(trainer: Trainer) -> list[str]:
 
 
 def _optimizer(trainer: Trainer) -> list[str]:
-    name = OptimizerNames(trainer.args.optim).value
-    if "lomo" in name or name.endswith("_layerwise"):
-        return [
-            f"--optim {name} updates weights inside the backward pass, so there is no gradient left to combine. "
-            "Type e.g. --optim adamw_torch."
-        ]
-    return []
+    passed = trainer.optimizer_cls_and_kwargs[0] if trainer.optimizer_cls_and_kwargs else type(trainer.optimizer)
+    names = [f"--optim {OptimizerNames(trainer.args.optim).value}", getattr(passed, "__name__", str(passed))]
+    return [
+        f"{name} updates weights inside the backward pass, so there is no gradient left to combine. "
+        "Type e.g. --optim adamw_torch."
+        for name in names
+        if re.search("lomo|_layerwise$|LayerWiseDummyOptimizer", name, re.IGNORECASE)
+    ]
 
 
 def _placement(trainer: Trainer) -> list[str]:

@@ -1,4 +1,4 @@
-"""Collections of weights that hypothesis draws, and bitwise comparison, shared by the compressors' tests."""
+"""Compressors, collections of weights that hypothesis draws, and bitwise comparison, shared by the tests."""
 
 from __future__ import annotations
 
@@ -9,12 +9,38 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cram_hf import NM, Chain, Quantize, TopK
 from cram_hf.compressors.topk import BITS
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 
 # Many equal magnitudes, zeros of both signs, and numbers at the edges of fp32, bf16 (1e-40) and fp16 (6e-8).
 PALETTE = [0.0, -0.0, 0.5, -0.5, 0.25, 1.0, -1.0, 1e-40, -1e-40, 1.4e-45, 6e-8, -1.2e-7, 3.0, 1000.0, -60000.0]
+
+COMPRESSORS = [
+    TopK(0),
+    TopK(0.29),
+    TopK(0.5, "layer"),
+    TopK(0.9),
+    TopK(1),
+    TopK(1, "layer"),
+    TopK(0.29, "erk"),
+    TopK(0.7, "erk"),
+    TopK(0.5, "lamp"),
+    TopK(0.9, "lamp"),
+    NM(1, 4),
+    NM(2, 4),
+    NM(4, 8),
+    NM(4, 4),
+    Quantize(2),
+    Quantize(8),
+    Quantize(16),
+    Chain((NM(2, 4), Quantize(8))),
+    Chain((TopK(0.5), TopK(0.7, "layer"))),
+    Chain((Quantize(4), TopK(0.6))),
+    Chain((TopK(0.3), NM(2, 8), Quantize(3))),
+]
+PRUNERS = [c for c in COMPRESSORS if "quantize" not in c.spec]
 
 thorough = settings(max_examples=50, deadline=None, derandomize=True)
 

@@ -47,6 +47,20 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
         yield context
 
 
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")],
+        ),
+    ]
+)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each place where weights can be."""
+    return torch.device(request.param)
+
+
 @pytest.fixture(scope="session")
 def _models() -> dict[str, PreTrainedModel]:
     torch.manual_seed(0)

@@ -6,37 +6,13 @@ import math
 
 import pytest
 import torch
-from compressor_fixtures import DTYPES, as_bits, collections, copies, same_bits, thorough
+from compressor_fixtures import COMPRESSORS, DTYPES, PRUNERS, as_bits, collections, copies, same_bits, thorough
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from cram_hf import NM, Chain, Quantize, TopK, parse_compressor
 
-COMPRESSORS = [
-    TopK(0),
-    TopK(0.29),
-    TopK(0.5, "layer"),
-    TopK(0.9),
-    TopK(1),
-    TopK(1, "layer"),
-    TopK(0.29, "erk"),
-    TopK(0.7, "erk"),
-    TopK(0.5, "lamp"),
-    TopK(0.9, "lamp"),
-    NM(1, 4),
-    NM(2, 4),
-    NM(4, 8),
-    NM(4, 4),
-    Quantize(2),
-    Quantize(8),
-    Quantize(16),
-    Chain((NM(2, 4), Quantize(8))),
-    Chain((TopK(0.5), TopK(0.7, "layer"))),
-    Chain((Quantize(4), TopK(0.6))),
-    Chain((TopK(0.3), NM(2, 8), Quantize(3))),
-]
-PRUNERS = [c for c in COMPRESSORS if "quantize" not in c.spec]
 each_compressor = pytest.mark.parametrize("compressor", COMPRESSORS, ids=lambda c: c.spec)
 
 

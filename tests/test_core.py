@@ -274,10 +274,12 @@ class TestCramPoint:
         assert point.values["t"].shape == (6, 2)
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-    def test_does_not_move_along_a_gradient_that_is_not_finite(self, bad):
+    @pytest.mark.parametrize("rho", [0.5, 0.0])
+    @pytest.mark.parametrize("normalize_grad", [True, False])
+    def test_does_not_move_along_a_gradient_that_is_not_finite(self, bad, rho, normalize_grad):
         w = torch.tensor([[1.0, -2.0]], requires_grad=True)
         w.grad = torch.tensor([[bad, 1.0]])
-        point = cram_point({"w": w}, {"w": w}, TopK(0.5), rho=0.5)
+        point = cram_point({"w": w}, {"w": w}, TopK(0.5), rho=rho, normalize_grad=normalize_grad)
         assert point.values["w"].tolist() == [[0.0, -2.0]]
         assert not torch.isfinite(torch.tensor(point.step))
 

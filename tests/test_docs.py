@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import rows
+from transformers import Trainer
+
+from cram_hf import CrAMTrainer
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -58,12 +62,19 @@ def test_python_blocks_of_the_readme_run_and_say_the_truth():
         assert float(plain) > 100 * float(cram)
 
 
-def test_the_readme_diff_names_what_the_package_has():
-    import cram_hf
-
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for line in re.findall(r"^\+?from cram_hf import (.+)$", text, flags=re.MULTILINE):
-        assert all(name.strip() in cram_hf.__all__ for name in line.split(","))
+@pytest.mark.parametrize(("side", "kind"), [("-", Trainer), ("+", CrAMTrainer)])
+def test_both_sides_of_the_readme_diff_train(side, kind, make_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where its output_dir goes
+    (block,) = re.findall(r"```diff\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    code = "\n".join(line[1:] for line in block.splitlines() if line[:1] in (side, " ", ""))
+    names = {"model": make_model(), "train": rows("question_answering", 8), "dev": rows("question_answering", 8)}
+    exec(compile(code, "README.md", "exec"), names)
+    assert type(names["trainer"]) is kind
+    assert names["trainer"].state.global_step == 3  # one update an epoch
+    scored = {key for key in names["trainer"].evaluate() if key.endswith("_loss")}
+    compressions = {f"eval_{spec.replace(':', '_')}_loss" for spec in getattr(names["args"], "eval_compressors", [])}
+    assert scored == {"eval_loss", *compressions}
+    assert bool(compressions) == (side == "+")
 
 
 def test_every_make_target_of_the_documents_exists():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 from trainer_fixtures import arguments, trainer
+from transformers.trainer_pt_utils import LayerWiseDummyOptimizer
 from transformers.training_args import OptimizerNames
 
 from cram_hf.support import refuse_unsupported
@@ -25,6 +28,7 @@ def stand_in(**changes) -> SimpleNamespace:
     )
     accelerator = SimpleNamespace(parallelism_config=changes.pop("parallelism_config", None))
     parts = {"is_deepspeed_enabled": False, "is_fsdp_enabled": False, "model": nn.Linear(4, 4)}
+    parts |= {"optimizer": None, "optimizer_cls_and_kwargs": None}
     return SimpleNamespace(args=args, accelerator=accelerator, **parts | changes)
 
 
@@ -149,6 +153,41 @@ class TestTheTrainerRefusesWhenItIsBuilt:
     def test_optimizers(self, tmp_path, qa_model, optim):
         with pytest.raises(NotImplementedError, match=f"^--optim {optim} updates weights inside the backward pass"):
             self.build(tmp_path, qa_model, optim=optim)
+
+    @pytest.mark.parametrize("kind", [type("AdaLomo", (torch.optim.SGD,), {}), LayerWiseDummyOptimizer])
+    @pytest.mark.parametrize("how", ["optimizers", "optimizer_cls_and_kwargs"])
+    def test_optimizers_that_are_passed_to_it(self, tmp_path, qa_model, how, kind):
+        passed = (kind, {}) if how == "optimizer_cls_and_kwargs" else (kind(qa_model.parameters()), None)
+        with pytest.raises(
+            NotImplementedError, match=rf"(?m)^{kind.__name__} updates weights inside the .*\nWhat work"
+        ):
+            self.build(tmp_path, qa_model, **{how: passed})
+
+    @pytest.mark.parametrize("plugin", ["deepspeed_plugin", "fsdp_plugin"])
+    def test_what_accelerate_was_told_to_shard_with(self, tmp_path, qa_model, monkeypatch, plugin):
+        monkeypatch.setattr(AcceleratorState, plugin, MagicMock(), raising=plugin == "deepspeed_plugin")
+        monkeypatch.setattr("transformers.trainer.propagate_args_to_deepspeed", lambda *_: None)  # reads its files
+        word = "DeepSpeed (--deepspeed) is" if plugin == "deepspeed_plugin" else "FSDP and weights sharded while"
+        with pytest.raises(NotImplementedError, match=f"^{re.escape(word)}"):
+            self.build(tmp_path, qa_model)
+
+    @pytest.mark.parametrize("kind", ["tensor", "context", "sequence"])
+    def test_parallelism_inside_of_a_model(self, tmp_path, qa_model, monkeypatch, kind):
+        """Names are transformers' and accelerate's own, so that a new name does not silence the refusal."""
+        accelerate = pytest.importorskip("accelerate", "1.12")
+        for needs_ranks in ("_validate_accelerator", "get_device_mesh"):
+            monkeypatch.setattr(accelerate.ParallelismConfig, needs_ranks, lambda *_: None)
+        sizes = accelerate.ParallelismConfig(**{f"{kind[0]}p_size": 2})
+        with pytest.raises(NotImplementedError, match=rf"^{kind} parallelism \(size 2\) is not supported"):
+            self.build(tmp_path, qa_model, parallelism_config=sizes)
+
+    def test_quantised_targets(self, tmp_path, qa_model):
+        layer = qa_model.bert.encoder.layer[0].output.dense
+        layer.weight = nn.Parameter(layer.weight.detach().to(torch.int8), requires_grad=False)
+        with pytest.raises(
+            NotImplementedError, match=r"1 of the 12 weights .* quantised .* first bert.*layer\.0\.output\.dense"
+        ):
+            self.build(tmp_path, qa_model)
 
     def test_offloaded_models(self, tmp_path, qa_model):
         qa_model.hf_device_map = {"bert": "cpu", "qa_outputs": "disk"}
