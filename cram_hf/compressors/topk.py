@@ -137,9 +137,10 @@ def smallest_bits(tensors: Callable[[], Iterable[Tensor]], width: int, k: int) -
     for shift in range(width - 16, -1, -16):
         histogram = torch.zeros(1 << 16, dtype=torch.int64)
         for bits in tensors():
+            digits = bits >> shift  # of the first pass no more than 16 bits: the numbers are not negative
             if shift + 16 < width:
-                bits = bits[bits >> (shift + 16) == prefix]
-            histogram += torch.bincount((bits >> shift & 0xFFFF).flatten(), minlength=1 << 16).cpu()
+                digits = digits[digits >> 16 == prefix] & 0xFFFF
+            histogram += torch.bincount(digits.flatten(), minlength=1 << 16).cpu()
         digit = int(torch.searchsorted(histogram.cumsum(0), k - below))
         below += int(histogram[:digit].sum())
         prefix = prefix << 16 | digit
