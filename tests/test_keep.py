@@ -10,7 +10,7 @@ import pytest
 import reference
 import torch
 from conftest import rows
-from test_trainer_features import HugeScale, WithCpuScaler
+from test_trainer_precision import HugeScale, WithCpuScaler
 from torch import Tensor, nn
 from trainer_fixtures import distance, same, state, train, trainer
 from transformers import TrainerCallback
