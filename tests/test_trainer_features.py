@@ -14,9 +14,12 @@ from trainer_fixtures import Gradients, distance, same, state, train, trainer
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
-from cram_hf import CrAMTrainer, TopK, compressed
+from cram_hf import CrAMArguments, CrAMTrainer, TopK, compressed
 
 MULTI = ["topk:0.5", "topk:0.8", "nm:2:4"]
+
+# newer and older versions of transformers call it differently
+CHECKPOINTING = next(f for f in ("activation_checkpointing", "gradient_checkpointing") if hasattr(CrAMArguments, f))
 
 
 def score(prediction: EvalPrediction) -> dict[str, float]:
@@ -84,7 +87,7 @@ class TestTrainsWith:
             _, seen = train(tmp_path, model, compressors=["topk:0.7"], max_steps=1, **change)
             return seen.gradients[0], len(calls)
 
-        (usual, calls), (checkpointed, calls_with_recomputing) = run(), run(activation_checkpointing=True)
+        (usual, calls), (checkpointed, calls_with_recomputing) = run(), run(**{CHECKPOINTING: True})
         assert (calls, calls_with_recomputing) == (2, 4)
         assert distance(usual, checkpointed) < 1e-6
 
