@@ -135,13 +135,18 @@ def smallest_bits(tensors: Callable[[], Iterable[Tensor]], width: int, k: int) -
     """
     prefix = below = 0
     for shift in range(width - 16, -1, -16):
-        histogram = torch.zeros(1 << 16, dtype=torch.int64)
-        for bits in tensors():
-            digits = bits >> shift  # of the first pass no more than 16 bits: the numbers are not negative
-            if shift + 16 < width:
-                digits = digits[digits >> 16 == prefix] & 0xFFFF
-            histogram += torch.bincount(digits.flatten(), minlength=1 << 16).cpu()
-        digit = int(torch.searchsorted(histogram.cumsum(0), k - below))
-        below += int(histogram[:digit].sum())
+        within = prefix if shift + 16 < width else None
+        histograms = (torch.bincount(_digits(bits, shift, within), minlength=1 << 16).cpu() for bits in tensors())
+        histogram = reduce(Tensor.add_, histograms)
+        reached = histogram.cumsum(0)
+        digit = int(torch.searchsorted(reached, k - below))
+        equal = int(histogram[digit])
+        below += int(reached[digit]) - equal
         prefix = prefix << 16 | digit
-    return prefix, below, int(histogram[digit])
+    return prefix, below, equal
+
+
+def _digits(bits: Tensor, shift: int, prefix: int | None) -> Tensor:
+    """The 16 bits above `shift` of the numbers that begin with `prefix`, or, at the very top, of all of them."""
+    digits = bits.flatten() >> shift
+    return digits if prefix is None else digits[digits >> 16 == prefix] & 0xFFFF
