@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from oneshot_results import oneshot_section, peers_section
+
 from cram_hf.plotting import plot
 from cram_hf.results import Results, Row
 from cram_hf.table import percent, table
@@ -166,13 +168,8 @@ def glue_section() -> str:
     for path in sorted((RUNS / "glue").glob("*.json")):
         run = Results.load(path)
         first = first or head(["task", "metric", "training rows", "seeds", "trained with"], SPECS, run, ["file"])
-        cells = [
-            run.task,
-            run.main_metric,
-            f"{run.data['train']['examples']:,}",
-            str(len(run.seeds or [run.seed])),
-            run.label,
-        ]
+        cells = [run.task, run.main_metric, f"{run.data['train']['examples']:,}"]
+        cells += [str(len(run.seeds or [run.seed])), run.label]
         cells += [_times_100(run.row(spec), run.main_metric) for spec in SPECS]
         rows.append(f"| {' | '.join([*cells, f'`{path.relative_to(ROOT)}`'])} |\n")
     return GLUE + first + "".join(rows) if rows else ""
@@ -214,9 +211,8 @@ def tuning_section() -> str:
 def document() -> str:
     """The whole of docs/results.md."""
     notes = (RUNS / "notes.md").read_text(encoding="utf-8")
-    return "".join(
-        [HEAD, *map(section, TITLES), glue_section(), transfer_section(), tuning_section(), step_section(), notes]
-    )
+    later = (glue_section, transfer_section, oneshot_section, peers_section, tuning_section, step_section)
+    return "".join([HEAD, *map(section, TITLES), *(make() for make in later), notes])
 
 
 def readme() -> str:
