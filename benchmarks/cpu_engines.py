@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Callable, Collection
 from functools import partial
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from torch import nn
 
-from cram_hf.bench.engines import Run, Subject, bf16, csr, eager, onnxruntime, openvino, runner
+from cram_hf.bench.engines import Run, Subject, bf16, csr, deepsparse, eager, onnxruntime, openvino, runner
 from cram_hf.bench.inputs import Inputs, Logits
 from cram_hf.runtime import accelerate
 
@@ -44,6 +45,19 @@ def ours(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "int8"
     return runner(Logits(model))
 
 
+def deepsparse_at_each_shape(subject: Subject, inputs: Inputs) -> Run:
+    """DeepSparse, compiled in the first call of each shape: it takes no other than the one it was compiled for."""
+    made: dict[tuple[int, ...], Run] = {}
+
+    def run(given: Inputs) -> tuple[torch.Tensor, ...]:
+        shape = tuple(given["input_ids"].shape)
+        if shape not in made:
+            made[shape] = deepsparse(subject, given)
+        return made[shape](given)
+
+    return run
+
+
 ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
     "dense-fp32": eager,
     "dense-bf16": bf16,
@@ -57,9 +71,11 @@ ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
     "ours-bf16": partial(ours, dtype="bf16"),
     "ours-int8": partial(ours, dtype="int8"),
 }
+if find_spec("deepsparse"):  # by hand: its licence covers evaluation alone, and it is not maintained
+    ENGINES["deepsparse"] = deepsparse_at_each_shape
 
 
 def peers(engines: Collection[str]) -> dict[str, str]:
     """Versions of the other packages that these engines are of."""
-    names = {engine.partition("-")[0] for engine in engines} & {"onnxruntime", "openvino"}
+    names = {engine.partition("-")[0] for engine in engines} & {"onnxruntime", "openvino", "deepsparse"}
     return {name: metadata.version(name) for name in sorted(names)}

@@ -6,7 +6,8 @@ The models have random weights, pruned by size in each matrix: times depend on s
 learned. For one place of the grid the engines take turns, a call each, in an order that moves on by one each round,
 so that the machine's noise meets all of them. A speed-up is the median over the rounds of dense fp32's time by the
 engine's in the same round, and beside it the ratio of the minima. Each engine's logits are compared with dense fp32's
-first. ONNX Runtime and OpenVINO need their extras: pip install "cram-hf[onnx,openvino]".
+first. ONNX Runtime and OpenVINO need their extras: pip install "cram-hf[onnx,openvino]". DeepSparse takes part where
+it is installed.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def methods_table(rows: list[dict[str, Any]]) -> str:
         for level in LEVELS
     }
     model = {row["level"]: row["model_sparsity"] for row in rows if row["method"] == "magnitude"}
-    names = [level if ":" in level else f"{float(level):.0%}" for level in LEVELS]
+    names = [level if ":" in level else f"{100 * float(level):.0f} %" for level in LEVELS]
     heads = [f"{name} / {100 * model[level]:.0f} %" for name, level in zip(names, LEVELS, strict=True)]
     text = f"Dense {scores['dense', 'dense']:.1f}.\n\n" + line(["method", *heads]) + ruler(1, len(heads))
     for method in dict.fromkeys(row["method"] for row in rows if row["method"] != "dense"):

@@ -26,6 +26,7 @@ ENGINES = {
     "openvino": "OpenVINO fp32",
     "openvino-bf16": "OpenVINO bf16",
     "csr": "PyTorch CSR",
+    "deepsparse": "DeepSparse",
     "ours-fp32": "ours fp32",
     "ours-bf16": "ours bf16",
     "ours-int8": "ours int8",

@@ -177,5 +177,27 @@ def test_what_cannot_be_asked_for_is_refused_all_at_once():
         accelerate(nn.Linear(2, 2), "int4", min_sparsity=80)  # type: ignore[arg-type]
 
 
+def test_what_is_no_model_or_no_number_is_refused():
+    with pytest.raises(TypeError, match="model is a str; it must be a PyTorch model"):
+        accelerate("bert")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"min_sparsity is '0.5'; it is a share of zeros in \[0, 1\]"):
+        accelerate(nn.Sequential(), min_sparsity="0.5")  # type: ignore[arg-type]
+
+
+def test_a_weight_without_int8_is_named_and_the_model_stays_as_it_is():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    nn.init.zeros_(model[0].weight)
+    with torch.no_grad():
+        model[1].weight.zero_()[0, 0] = float("inf")
+    with pytest.raises(ValueError, match=r"^layer 1: the matrix holds a value that is not finite.* Use fp32 or bf16"):
+        accelerate(model, "int8")
+    assert [type(layer) for layer in model] == [nn.Linear, nn.Linear]
+
+
+def test_a_share_of_zeros_is_told_as_it_was_given():
+    model = nn.Sequential(nn.Linear(4, 4))
+    assert accelerate(model, min_sparsity=0.955).layers[0].reason == "fewer than 95.5% are zero"
+
+
 def test_a_report_on_a_model_without_linear_layers_is_empty():
     assert accelerate(nn.Sequential(nn.ReLU())).summary().startswith("0 of 0 linear layers")

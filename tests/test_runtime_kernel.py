@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import CFUNCTYPE, c_uint, c_void_p, cast
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,33 @@ def test_without_openmp_it_starts_threads_of_its_own(monkeypatch, level):
     assert torch.equal(engine.linear(x, packed, None), alone)
 
 
+WORK = CFUNCTYPE(None, c_void_p)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_it_asks_openmp_for_the_threads_that_pytorch_is_set_to(monkeypatch, threads):
+    asked = []
+
+    @CFUNCTYPE(None, WORK, c_void_p, c_uint, c_uint)
+    def team(work, data, count, _):
+        asked.append(count)
+        work(data)
+
+    engine = at(AVAILABLE[-1], monkeypatch)
+    monkeypatch.setattr(engine, "_team", cast(team, c_void_p).value)
+    packed, x = pack(sparse(300, 260, 0.7)), inputs(200, 260)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(engine.linear, x, packed, None).result()
+        monkeypatch.setattr("cram_hf.runtime.library.ALONE", 10**9)
+        engine.linear(x, packed, None)  # too little work for more than one
+    finally:
+        torch.set_num_threads(before)
+    assert set(asked) == ({threads} if threads > 1 else set())
+
+
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_computes_with_several_threads(monkeypatch):
@@ -151,21 +180,54 @@ def test_a_level_can_be_asked_for_in_the_environment(monkeypatch):
     assert found.level == "plain"
 
 
+def built(compiler: str, flags: list[str], folder: Path) -> Path:
+    """A debug build of `runtime_check.cpp`, with asserts."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"there is no {compiler}")
+    command = [compiler, "-std=c++17", "-O1", "-g", "-UNDEBUG", "-pthread", f"-I{SOURCE.parent}", *flags]
+    check = Path(__file__).parent / "runtime_check.cpp"
+    done = subprocess.run([*command, str(check), "-o", folder / "check"], capture_output=True, text=True, check=False)
+    if "cannot find" in done.stderr:
+        pytest.skip(f"{compiler} has no library for {flags}")
+    assert done.returncode == 0, done.stderr
+    return folder / "check"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_the_sanitizers_find_nothing(tmp_path, sanitizer):
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    flags = ["-std=c++17", "-O1", "-g", "-UNDEBUG", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-pthread"]
-    check = [compiler, *flags, str(Path(__file__).parent / "runtime_check.cpp"), "-o", str(tmp_path / "check")]
-    built = subprocess.run([*check, f"-I{SOURCE.parent}"], capture_output=True, text=True, check=False)
-    if "cannot find" in built.stderr:
-        pytest.skip(f"the compiler has no library for -fsanitize={sanitizer}")
-    assert built.returncode == 0, built.stderr
-    ran = subprocess.run([tmp_path / "check"], capture_output=True, text=True, check=False)
+    check = built(
+        "g++" if shutil.which("g++") else "clang++", [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"], tmp_path
+    )
+    ran = subprocess.run([check], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "products are right" in ran.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_each_compiler_builds_it_right_and_a_debug_build_stops_at_a_column_outside_of_the_matrix(tmp_path, compiler):
+    check = built(compiler, [], tmp_path)
+    assert "products are right" in subprocess.run([check], capture_output=True, text=True, check=True).stdout
+    for kind in ("0", "1", "2"):
+        ran = subprocess.run([check, kind], capture_output=True, text=True, check=False)
+        assert ran.returncode < 0
+        assert re.search(r"Assertion .*columns\[i\] < l.width", ran.stderr)
+
+
+@pytest.mark.slow
+def test_on_arm_it_compiles_unchanged_to_neon_and_is_right(tmp_path):
+    check = built("aarch64-linux-gnu-g++", ["-static"], tmp_path)
+    emulator = shutil.which("qemu-aarch64") or pytest.skip("there is no qemu-aarch64 to run it")
+    assert "products are right" in subprocess.run([emulator, check], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+def test_fast_math_is_refused():
+    command = ["g++", "-E", "-std=c++17", str(SOURCE)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    refused = subprocess.run([*command, "-ffast-math"], capture_output=True, text=True, check=False)
+    assert "-ffast-math makes the library flush denormals" in refused.stderr
 
 
 def test_levels_are_those_of_the_library():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from runtime_fixtures import inputs, needs_kernel, product, sparse
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from cram_hf.runtime import SparseLinear, kernel
 from cram_hf.runtime import linear as linear_module
@@ -81,6 +82,29 @@ def test_inputs_of_another_width_type_or_device_are_refused():
         sparse_layer(torch.zeros(2, 60, device="meta"))
 
 
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_neither_the_default_type_nor_the_default_device_matters(precision):
+    dense, x = layer(), inputs(6, 60)
+    with torch.no_grad():
+        expected = SparseLinear.from_linear(dense, precision, keep_dense=False)
+        y, weight = expected(x), expected.weight
+        torch.set_default_dtype(torch.float64)
+        try:
+            with torch.device("meta"):
+                other = SparseLinear.from_linear(dense, precision, keep_dense=False)
+                assert torch.equal(other(x), y)
+                assert torch.equal(other.weight, weight)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("bias", [torch.zeros(39), torch.zeros(40).double(), torch.zeros(40, device="meta")])
+def test_a_bias_that_the_kernel_cannot_read_is_refused(bias):
+    with pytest.raises(ValueError, match=r"the bias is torch.float.*; it must be torch.float32 of shape \(40,\) on"):
+        SparseLinear(SparseLinear.from_linear(layer()).packed, bias)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_copy_and_a_saved_module_compute_the_same(precision):
     sparse_layer, x = SparseLinear.from_linear(layer(), precision), inputs(3, 60)
@@ -121,7 +145,7 @@ def test_the_operator_has_a_shape_without_data(precision):
     packed, x = SparseLinear.from_linear(layer(), precision).packed, inputs(6, 60).reshape(2, 3, 60)
     torch.library.opcheck(
         linear_module.sparse_linear,
-        (x, packed.ends, packed.columns, packed.values, packed.peaks, packed.totals, inputs(1, 40)[0], 40),
+        (x, packed.ends, packed.columns, packed.values, packed.peaks, packed.totals, inputs(1, 40)[0], 40, 60),
     )
 
 
@@ -132,6 +156,29 @@ def test_a_compiled_model_is_one_graph_and_gives_the_same():
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
         assert torch.equal(compiled(x), model(x))
         assert torch.equal(compiled(x[:5]), model(x[:5]))
+    with pytest.raises(RuntimeError, match="SparseLinear is for inference and has no gradient"):
+        torch.compile(model, backend="aot_eager")(x.requires_grad_())
+
+
+@needs_kernel
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_traced_layer_computes_and_refuses_other_widths(precision):
+    sparse_layer = SparseLinear.from_linear(layer(), precision)
+    with torch.no_grad():
+        traced = torch.jit.trace(sparse_layer, inputs(6, 60))
+        assert torch.equal(traced(inputs(5, 60, 2)), sparse_layer(inputs(5, 60, 2)))
+        with pytest.raises(RuntimeError, match=r"shapes \[\(5, 300\), \(40,\)\] do not fit to a matrix of \(40, 60\)"):
+            traced(inputs(5, 300))
+
+
+@needs_kernel
+def test_an_input_without_data_gives_a_shape():
+    model = SparseLinear.from_linear(layer())
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        y = model(mode.from_tensor(inputs(6, 60)))
+    assert isinstance(y, FakeTensor)
+    assert y.shape == (6, 40)
 
 
 @pytest.mark.parametrize("zeros", [0.5, 0.95])

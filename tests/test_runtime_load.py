@@ -237,6 +237,17 @@ def test_a_forged_shape_is_refused(edit, said, original, tmp_path):
         load(put_together(document, payload), tmp_path)
 
 
+def test_a_weight_without_int8_is_named_and_the_model_left_alone(tmp_path):
+    source, model = small(), small()
+    with torch.no_grad():
+        source[0].weight[0, 0] = float("inf")
+    save_packed(source, tmp_path / "p", compressible=["0.weight"])
+    with pytest.raises(ValueError, match=r"^layer 0.weight: the matrix holds a value that is not finite"):
+        load_accelerated(tmp_path / "p", model, "int8")
+    assert type(model[0]) is nn.Linear
+    assert torch.equal(model[0].weight, small()[0].weight)
+
+
 FIELDS = ("kind", "shape", "dtype", "stored", "kept")
 PATHS = [
     *[("__metadata__", "tensors", name, key) for name in ("0.weight", "0.bias") for key in FIELDS],

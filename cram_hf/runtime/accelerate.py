@@ -6,7 +6,7 @@ from collections import Counter
 
 from torch import Tensor, nn
 
-from .choice import Wish, choose
+from .choice import Wish, choose, named
 from .linear import SparseLinear
 from .report import Layer, Report
 
@@ -20,9 +20,9 @@ def accelerate(
 ) -> Report:
     """Replaces linear layers that are faster without their zeros by `SparseLinear`, and says what it did and why.
 
-    **Mutated**: the model's modules; its weights are not. `restore` undoes it. Layers with hooks, with a weight that
-    another module shares, and subclasses of `nn.Linear` stay. Activations are best in fp32: with `"bf16"` and
-    `"int8"` they are rounded inside the layer.
+    **Mutated**: the model's modules, all of those chosen or none; its weights are not. `restore` undoes it. Layers
+    with hooks, with a weight that another module shares, and subclasses of `nn.Linear` stay. Activations are best in
+    fp32: with `"bf16"` and `"int8"` they are rounded inside the layer.
 
     Args:
         model (`nn.Module`): on the CPU. It is then for inference alone.
@@ -35,11 +35,13 @@ def accelerate(
             `restore` is not possible, and a saved bf16 or int8 layer has the rounded weights.
 
     Raises:
-        ValueError: `dtype` or `min_sparsity` is none of these, or `model` itself is a linear layer.
+        ValueError: `dtype` or `min_sparsity` is none of these, `model` itself is a linear layer, or a weight has no
+            int8: it holds a NaN or an infinity, or more than 65,536 columns.
+        TypeError: `model` is no PyTorch model.
     """
     choice = choose(model, dtype, min_sparsity)
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
-    layers, made = [], dict[nn.Linear, SparseLinear]()
+    layers, made, places = [], dict[nn.Linear, SparseLinear](), dict[str, nn.Linear]()
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, SparseLinear):
             layers.append(Layer(name, module.packed.shape, module.sparsity, None, "is sparse already"))
@@ -49,9 +51,12 @@ def accelerate(
         shared, sparsity = owners[id(weight)] > 1, _zeros(weight)
         layers.append(choice.layer(name, module, weight.dtype, weight.device.type, shared=shared, sparsity=sparsity))
         if layers[-1].precision:
+            places[name] = module
             if module not in made:
-                made[module] = SparseLinear.from_linear(module, layers[-1].precision, keep_dense=keep_dense)
-            model.set_submodule(name, made[module])
+                with named(name):
+                    made[module] = SparseLinear.from_linear(module, layers[-1].precision, keep_dense=keep_dense)
+    for name, module in places.items():
+        model.set_submodule(name, made[module])
     return choice.report(layers, sum(module.weight.nbytes for module in made), made.values())
 
 

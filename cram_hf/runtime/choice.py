@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -55,10 +56,10 @@ class Choice:
         least = self._least(dtype, math.prod(shape))
         reason = _obstacle(module, dtype, device, shared)
         if reason is None and sparsity < least:
-            reason = f"fewer than {least:.0%} are zero"
+            reason = f"fewer than {100 * least:g}% are zero"
         if reason is None and math.prod(shape) < SMALLEST:
             reason = f"has fewer than {SMALLEST:,} weights"
-        done = f"{least:.0%} or more are zero"
+        done = f"{100 * least:g}% or more are zero"
         return Layer(name, shape, sparsity, None if reason else self.precision, reason or done)
 
     def report(self, layers: list[Layer], dense_bytes: int, made: Iterable[SparseLinear]) -> Report:
@@ -78,13 +79,18 @@ def choose(model: nn.Module, dtype: str, min_sparsity: float | None) -> Choice:
     """Checks the arguments of `accelerate`.
 
     Raises:
+        TypeError: `model` is no PyTorch model.
         ValueError: with all problems.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model is a {type(model).__name__}; it must be a PyTorch model, e.g. AutoModel.from_pretrained(...)."
+        )
     problems = []
     if dtype not in get_args(Wish):
         problems.append(f"dtype is {dtype!r}; it must be one of {', '.join(get_args(Wish))}.")
-    if min_sparsity is not None and not 0 <= min_sparsity <= 1:
-        problems.append(f"min_sparsity is {min_sparsity}; it is a share of zeros in [0, 1], e.g. 0.5.")
+    if min_sparsity is not None and not (isinstance(min_sparsity, int | float) and 0 <= min_sparsity <= 1):
+        problems.append(f"min_sparsity is {min_sparsity!r}; it is a share of zeros in [0, 1], e.g. 0.5.")
     if isinstance(model, nn.Linear | SparseLinear):
         problems.append("the model is itself a linear layer; use SparseLinear.from_linear(model).")
     if problems:
@@ -93,6 +99,15 @@ def choose(model: nn.Module, dtype: str, min_sparsity: float | None) -> Choice:
     if dtype == "auto":
         dtype = "bf16" if engine is not None and engine.dots else "fp32"
     return Choice(cast(Precision, dtype), min_sparsity, engine)
+
+
+@contextmanager
+def named(layer: str) -> Iterator[None]:
+    """A `ValueError` within tells the layer's name too."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"layer {layer}: {error} The model is as it was.") from None
 
 
 def _obstacle(module: nn.Linear, dtype: torch.dtype, device: str, shared: bool) -> str | None:

@@ -32,15 +32,23 @@ def round_rows(there: Array, kept: Tensor) -> tuple[Array, Tensor, Tensor, Tenso
     if there.shape[1] > WIDEST:
         raise ValueError(f"the matrix has {there.shape[1]:,} columns; int8 takes {WIDEST:,}. Use fp32 or bf16.")
     if not bool(kept.isfinite().all()):
-        raise ValueError("the matrix holds a value that is not finite, so that int8 has no scale for its row")
-    rows = torch.arange(len(there)).repeat_interleave(torch.from_numpy(np.count_nonzero(there, axis=1)))
-    peaks = torch.zeros(len(there)).scatter_reduce_(0, rows, kept.float().abs(), "amax")
-    peak = peaks[rows].double()
-    steps = (kept.double() * STEPS / torch.where(peak == 0, 1.0, peak)).round_().to(torch.int8)
+        raise ValueError(
+            "the matrix holds a value that is not finite, so that int8 has no scale for its row. Use fp32 or bf16."
+        )
+    counts = np.count_nonzero(there, axis=1)
+    full = counts > 0
+    begins = (np.cumsum(counts) - counts)[full]
+    values, peaks, totals = kept.float().numpy(), np.zeros(len(there), np.float32), np.zeros(len(there), np.int32)
+    peaks[full] = np.maximum.reduceat(np.abs(values), begins)
+    scaled = values.astype(np.float64)
+    scaled *= STEPS
+    scaled /= np.repeat(np.where(peaks == 0, np.float32(1), peaks), counts)
+    steps = np.rint(scaled, out=scaled).astype(np.int8)
+    totals[full] = np.add.reduceat(steps, begins, dtype=np.int32)
+    stay = steps != 0
     still = there.copy()
-    still[there] = steps.numpy() != 0
-    totals = torch.zeros(len(there), dtype=torch.int64).index_add_(0, rows, steps.long())
-    return still, steps[steps != 0], peaks, totals.int()
+    still.reshape(-1)[np.flatnonzero(there)[~stay]] = False
+    return still, torch.from_numpy(steps[stay]), torch.from_numpy(peaks), torch.from_numpy(totals)
 
 
 def widen(steps: Tensor, peaks: Tensor) -> Tensor:

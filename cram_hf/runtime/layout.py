@@ -118,11 +118,12 @@ def spread(packed: Packed) -> Tensor:
     rows, width = packed.shape
     ends = packed.ends.view(-1, rows + 1).long()
     tile = TILES[packed.values.dtype]
-    segments = torch.arange(len(ends) * rows).repeat_interleave((ends[:, 1:] - ends[:, :-1]).reshape(-1))
+    segments = torch.arange(len(ends) * rows, device="cpu").repeat_interleave((ends[:, 1:] - ends[:, :-1]).reshape(-1))
     tiles, row = segments.div(max(1, rows), rounding_mode="floor"), segments.remainder(max(1, rows))
     places = row * width + tiles * tile + packed.columns
     # Added, since a weight may be stored as its two halves.
-    return torch.zeros(rows * width).index_add_(0, places, packed.values.float()).view(rows, width)
+    dense = torch.zeros(rows * width, dtype=torch.float32, device="cpu")
+    return dense.index_add_(0, places, packed.values.float()).view(rows, width)
 
 
 def _check(weight: Tensor, precision: str) -> None:

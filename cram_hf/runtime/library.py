@@ -51,9 +51,13 @@ class Kernel:
             bias: fp32 (rows,), contiguous, or `None`.
 
         Raises:
+            ValueError: `x` or `bias` does not fit to `packed`.
             MemoryError: no room for its temporaries.
         """
-        y = torch.empty(x.shape[0], packed.shape[0])
+        if x.shape[1] != packed.shape[1] or (bias is not None and bias.shape != packed.shape[:1]):
+            given = [tuple(x.shape), *([] if bias is None else [tuple(bias.shape)])]
+            raise ValueError(f"operands of shapes {given} do not fit to a matrix of {packed.shape}")
+        y = x.new_empty(x.shape[0], packed.shape[0])  # not of the default type or device, which may be others
         kept = packed.values.numel()
         failed = self._linear(
             x.data_ptr(),

@@ -34,6 +34,11 @@ class SparseLinear(nn.Module):
 
     def __init__(self, packed: Packed, bias: Tensor | None = None, original: nn.Linear | None = None) -> None:
         super().__init__()
+        if bias is not None and (bias.shape != packed.shape[:1] or bias.dtype != torch.float32 or not bias.is_cpu):
+            raise ValueError(
+                f"the bias is {bias.dtype} of shape {tuple(bias.shape)} on {bias.device}; it must be torch.float32 of "
+                f"shape {packed.shape[:1]} on the CPU: type bias.float().cpu()."
+            )
         self.out_features, self.in_features = packed.shape
         self.packed = packed
         self.bias = bias
@@ -81,9 +86,10 @@ class SparseLinear(nn.Module):
         if not _has_kernel():
             return self._in_pytorch(x)
         packed = self.packed
-        if torch.compiler.is_compiling():
+        # Whoever records the call, or has no data yet, must see an operator.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor:
             weight = (packed.ends, packed.columns, packed.values, packed.peaks, packed.totals)
-            return sparse_linear(x, *weight, self.bias, self.out_features)
+            return sparse_linear(x, *weight, self.bias, *packed.shape)
         return _product(x, packed, self.bias)
 
     def extra_repr(self) -> str:
@@ -144,14 +150,15 @@ def sparse_linear(
     totals: Tensor | None,
     bias: Tensor | None,
     out_features: int,
+    in_features: int,
 ) -> Tensor:
-    """The kernel as an operator that `torch.compile` leaves as it is."""
-    return _product(x, Packed((out_features, x.shape[-1]), ends, columns, values, peaks, totals), bias)
+    """The kernel as an operator that `torch.compile` and `torch.jit.trace` leave as it is."""
+    return _product(x, Packed((out_features, in_features), ends, columns, values, peaks, totals), bias)
 
 
 @sparse_linear.register_fake
 def _(x: Tensor, *operands: Any) -> Tensor:
-    return x.new_empty((*x.shape[:-1], operands[-1]))
+    return x.new_empty((*x.shape[:-1], operands[-2]))
 
 
 @torch.compiler.assume_constant_result  # the compiler would look into the search for the library

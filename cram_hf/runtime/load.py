@@ -9,7 +9,7 @@ from torch import nn
 
 from ..packed.layout import TORCH, Stored
 from ..packed.read import PackedFile, opened
-from .choice import Choice, Wish, choose
+from .choice import Choice, Wish, choose, named
 from .layout import Packed, Precision, pack, pack_kept
 from .linear import SparseLinear
 from .report import Layer, Report
@@ -36,8 +36,9 @@ def load_accelerated(
 
     Raises:
         PackedError: a `ValueError`; the file is no packed model of a known version, or damaged; the message says how.
-        ValueError: names or shapes differ from the model's, an argument is not as above, or a part of the model that
-            the file does not fill is not on the CPU.
+        ValueError: names or shapes differ from the model's, an argument is not as above, a weight has no int8, or a
+            part of the model that the file does not fill is not on the CPU.
+        TypeError: `model` is no PyTorch model.
         OSError: the file cannot be read.
     """
     choice = choose(model, dtype, min_sparsity)
@@ -99,9 +100,12 @@ def _layers(model: nn.Module, file: PackedFile, choice: Choice) -> list[Layer]:
 def _packed(file: PackedFile, name: str, precision: Precision) -> Packed:
     stored = file.stored[name]
     if stored.kind == "dense":
-        return pack(file.state([name])[name], precision)
+        dense = file.state([name])[name]
+        with named(name):
+            return pack(dense, precision)
     there, values = file.kept(name)
-    return pack_kept(there.reshape(stored.shape), values, precision)
+    with named(name):
+        return pack_kept(there.reshape(stored.shape), values, precision)
 
 
 def _home(file: PackedFile, name: str) -> str:
