@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .compressors import Compressor
-from .results import Results, write_whole
+from .results import Results, named, write_whole
 from .sparsity import Sparsity, measure
 from .swap import compressed
 
@@ -92,11 +92,12 @@ def appearing(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        unfinished.mkdir()
-        yield unfinished
-        with suppress(FileNotFoundError):
-            target.rmdir()
-        unfinished.rename(target)
+        with named(target):
+            unfinished.mkdir()
+            yield unfinished
+            with suppress(FileNotFoundError):
+                target.rmdir()
+            unfinished.rename(target)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import numbers
@@ -13,10 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from cram_hf.results_schema import SCHEMA, VERSION, problems
 
 DENSE = "dense"
 LOWER_IS_BETTER = {"perplexity"}  # everything else we score is better when higher
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, the largest file allowed
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
 
 
@@ -149,10 +153,27 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        yield temporary
-        os.replace(temporary, target)
+        with named(target):
+            yield temporary
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def named(target: Path) -> Iterator[None]:
+    """Names `target` where the disk is full inside the block, in an `OSError` where safetensors raises its own too."""
+    try:
+        yield
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if not code:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(target)) from error
+    except OSError as error:
+        if error.errno in FULL:
+            error.filename = str(target)
         raise
 
 

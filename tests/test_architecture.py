@@ -38,7 +38,7 @@ ALLOWED = {
     "arguments": {"torch", "transformers", "cram_hf.compressors", "cram_hf.core"},
     "config": {"yaml", "transformers"},
     "results_schema": set(),
-    "results": {"cram_hf.results_schema"},
+    "results": {"safetensors", "cram_hf.results_schema"},
     "table": {"cram_hf.results"},
     "provenance": {"cram_hf.results"},
     "card_text": {"cram_hf.results"},

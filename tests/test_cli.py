@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import signal
 import subprocess
 import sys
 from importlib import import_module, metadata
@@ -129,6 +130,34 @@ def test_every_command_has_help_with_an_example(command, capsys):
 
 
 HEAVY = {"torch", "transformers", "datasets", "numpy", "pyarrow", "huggingface_hub", "yaml"}
+
+
+SWALLOWED = """
+import os, signal, sys, time
+from cram_hf import cli
+
+def imported(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    except KeyboardInterrupt:
+        raise ImportError("a library that swallows it") from None
+
+cli.import_module = imported
+sys.exit(cli.main(["size", "runs/squad"]))
+"""
+
+
+def test_ctrl_c_while_modules_are_imported_cannot_be_swallowed():
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: stopped by Ctrl-C\n")
+
+
+def test_after_the_import_ctrl_c_is_pythons_own_again(command, monkeypatch):
+    handlers = []
+    command.run = lambda args: {"same": handlers.append(signal.getsignal(signal.SIGINT))}
+    assert main(["fake-one", "bert"]) == 0
+    assert handlers == [signal.default_int_handler]
 
 
 QUICK = [["--help"], ["--version"], ["sizes"], ["size", "--spce"], *([command.NAME, "--help"] for command in COMMANDS)]

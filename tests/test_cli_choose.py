@@ -15,6 +15,7 @@ from scoring_fixtures import mlm_flags, mlm_folder, qa_folder, squad_flags
 from cram_hf import parse_compressor, scoring
 from cram_hf.choosing import sensitivity
 from cram_hf.cli import main
+from cram_hf.cli.choose_text import _remarks
 from cram_hf.results import Results, Row
 
 
@@ -235,3 +236,8 @@ class TestMistakes:
     )
     def test_one_message(self, words, sentence, model, squad, capsys, written):
         assert sentence in refused(capsys, model, *squad, *words)
+
+
+def test_a_note_that_ends_in_a_stop_gets_no_second_one():
+    answer = {"pattern": "nm:2:4", "spec": None, "note": "does not fit the model: leave them out."}
+    assert _remarks({"answers": [answer], "comparison": None}) == ["nm:2:4: does not fit the model: leave them out."]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 import torch
 from cli_fixtures import saved
 from conftest import HEADS, tiny_config
+from huggingface_hub.utils import logging as hub_logging
 from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
@@ -95,8 +97,18 @@ def test_wrong_paths_are_told_with_what_is_near(qa_model, tmp_path, monkeypatch)
         "./nothing/here": r"There is no folder \./nothing/here\. Give a folder, or a name on the Hub\.",
         "runs": r"runs holds no config\.json: .* Near it: runs/squad\.",
         "runs/squad/config.json": "is a file: give the folder that holds it",
-        "rusn": "rusn: the model cannot be loaded: .* A folder near it: runs",
-        "some/model": "some/model: the model cannot be loaded",
+        "rusn": "rusn: there is no such folder, .* on the Hub it cannot be loaded: .* A folder near it: runs",
+        "some/model": "some/model: there is no such folder, and as a name on the Hub it cannot be loaded",
     }.items():
         with pytest.raises(ValueError, match=said):
             load_checkpoint(name)
+
+
+def test_without_a_connection_only_the_last_try_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = logging.getLogger("huggingface_hub.utils._http")  # warns at each of five tries, four times over
+    hub_logging.set_verbosity_warning()
+    with pytest.raises(ValueError, match="there is no such folder"):
+        load_checkpoint("nothing")
+    assert not told.isEnabledFor(logging.WARNING)
+    assert told.isEnabledFor(logging.ERROR)

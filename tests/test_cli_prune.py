@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import torch
 from cli_fixtures import saved
 from conftest import HEADS
 from results_fixtures import make_results
+from torch import nn
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from cram_hf import NM, TopK, compressible_weights, parse_compressor
 from cram_hf.cli import main
+from cram_hf.cli.prune import prune_
 from cram_hf.oneshot import batches, output_moments, permute_channels_, prune_with_data_, read_calibration, repair_
 from cram_hf.sparsity import follows_nm, measure
 
@@ -42,6 +45,13 @@ def refused(capsys, *words: str) -> str:
     out, told = capsys.readouterr()
     assert out == ""
     return told
+
+
+class OverTokens(nn.BatchNorm1d):
+    """Batch normalisation of (batch, tokens, channels)."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values.transpose(1, 2)).transpose(1, 2)
 
 
 class TestWhatIsWritten:
@@ -126,6 +136,22 @@ class TestWhatIsWritten:
         assert all(follows_nm(weight, 2, 4) for weight in compressible_weights(model).values())
         gains = permute_channels_(qa_model, compressible_weights(qa_model), NM(2, 4))
         assert result["gains"] == {name: [gain.before, gain.after] for name, gain in gains.items()}
+
+    def test_repair_gives_batch_normalisation_the_statistics_of_the_pruned_model(self, qa_model, folder):
+        norm = qa_model.bert.embeddings.LayerNorm = OverTokens(qa_model.config.hidden_size)
+        texts = [{"input_ids": torch.arange(12).view(2, 6)}]
+        args = argparse.Namespace(permute=False, method="magnitude", refit=False, repair=True)
+        prune_(qa_model.eval(), compressible_weights(qa_model), TopK(0.5), texts, args)
+        assert norm.running_mean.abs().sum() > 0
+        assert norm.momentum == 0.1
+
+    def test_what_takes_long_has_a_bar_on_a_terminal(self, folder, data, capsys, monkeypatch):
+        bars = []
+        for place in ("permute", "repair", "layerwise"):
+            shown = f"cram_hf.oneshot.{place}.tqdm"
+            monkeypatch.setattr(shown, lambda what, desc, disable, unit: bars.append((desc, disable)) or what)
+        pruned(capsys, folder, "--to", "nm:2:4", "--permute", "--refit", "--repair", "--data", data)
+        assert bars == [(name, None) for name in ("permute", "dense outputs", "magnitude nm:2:4", "repair")]
 
     def test_a_seed_draws_the_texts(self, folder, data, capsys):
         result, _ = pruned(capsys, folder, "--to", "topk:0.5", "--repair", "--data", data, "--samples", "2")

@@ -11,9 +11,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cram_hf import NM, Chain, Quantize, TopK, parse_compressor
+from cram_hf import NM, Chain, Compressor, Quantize, TopK, parse_compressor
+
+PIECES = [
+    "topk",
+    "nm",
+    "quantize",
+    "layers",
+    "layer",
+    "erk",
+    "0.5",
+    "2",
+    "4",
+    "8",
+    "1e-9",
+    "-1",
+    "nan",
+    "inf",
+    "9" * 5000,
+    "²",
+]
+WORDS = st.lists(st.sampled_from([*":+ ", *PIECES]) | st.text(max_size=3), max_size=9).map("".join)
+KINDS = st.sampled_from(["topk:{}", "topk:{}:{}", "nm:{}:{}", "quantize:{}", "layers:{}", "{}+{}"])
+WORDS |= st.builds(str.format, KINDS, st.sampled_from(PIECES) | WORDS, st.sampled_from(PIECES) | WORDS)
 
 each_compressor = pytest.mark.parametrize("compressor", COMPRESSORS, ids=lambda c: c.spec)
+
+
+def parsed(spec: str) -> Compressor | str:
+    """The compressor that a word names, or what is told of it."""
+    try:
+        return parse_compressor(spec)
+    except (ValueError, OSError) as error:
+        return str(error)
 
 
 class TestTheContract:
@@ -180,6 +210,15 @@ class TestParseCompressor:
         assert repr(spec) in str(caught.value)
         assert sentence in str(caught.value)
         assert FORMS in str(caught.value)
+
+    @settings(thorough, max_examples=200)
+    @given(WORDS)
+    def test_any_text_is_a_compressor_whose_word_reads_back_or_one_line(self, spec):
+        found = parsed(spec)
+        if isinstance(found, str):
+            assert "layers:" in spec or ("Allowed are" in found and len(found.splitlines()) == 1)
+        else:
+            assert parse_compressor(found.spec) == found
 
     def test_a_word_that_resembles_nothing_gets_no_suggestion(self):
         with pytest.raises(ValueError, match=r"^'lottery:0\.5' is no compressor\. Allowed are"):

@@ -49,7 +49,7 @@ class TestReading:
         path = write(tmp_path / "a.csv", "title,body\na,b\nc,\n")
         assert read_calibration(path, ["title"]) == [("a",), ("c",)]
         assert read_calibration(path, ["body", "title"]) == [("b", "a")]
-        with pytest.raises(ValueError, match=r"which of its columns title, body hold text is not known\. Name one or"):
+        with pytest.raises(ValueError, match=r"title, body hold text is not known\. Name one or two: --text_columns "):
             read_calibration(path)
         with pytest.raises(ValueError, match="there is no column 'boddy'"):
             read_calibration(path, ["boddy"])

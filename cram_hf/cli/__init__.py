@@ -20,8 +20,10 @@ import difflib
 import json
 import logging
 import os
+import signal
 import sys
 import textwrap
+import threading
 import traceback
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -30,6 +32,7 @@ from typing import Any, NoReturn
 from .flags import COMMANDS
 
 DONE, ANSWER_IS_NO, USER_MISTAKE, STOPPED = 0, 1, 2, 130
+STOPPED_TEXT = "error: stopped by Ctrl-C\n"
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return USER_MISTAKE
     except KeyboardInterrupt:
-        sys.stderr.write("error: stopped by Ctrl-C\n")
+        sys.stderr.write(STOPPED_TEXT)
         return STOPPED
 
 
@@ -89,10 +92,27 @@ def _run(words: list[str]) -> int:
     except SystemExit:  # after --help
         return DONE
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
-    command = import_module(f".{name.replace('-', '_')}", __name__)
+    command = _imported(name.replace("-", "_"))
     result = command.run(args)
     sys.stdout.write((json.dumps(result, indent=1) if args.json else command.text(result)) + "\n")
     return ANSWER_IS_NO if result.get("ok") is False else DONE
+
+
+def _imported(module: str) -> Any:
+    """The module that does a command. Ctrl-C ends the process at once meanwhile: some libraries swallow it there."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        return import_module(f".{module}", __name__)
+    signal.signal(signal.SIGINT, _stop_at_once)
+    try:
+        return import_module(f".{module}", __name__)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop_at_once(*_: object) -> NoReturn:
+    os.write(2, STOPPED_TEXT.encode())
+    os._exit(STOPPED)
 
 
 def _parser(command: Any) -> Parser:

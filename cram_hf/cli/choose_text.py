@@ -43,7 +43,7 @@ def _table(result: dict[str, Any]) -> str:
 
 
 def _remarks(result: dict[str, Any]) -> list[str]:
-    lines = [f"{answer['pattern']}: {answer['note']}." for answer in result["answers"] if answer["note"]]
+    lines = [f"{answer['pattern']}: {answer['note'].rstrip('.')}." for answer in result["answers"] if answer["note"]]
     if compared := result["comparison"]:
         lines.append(_compared(compared, result["metric"]))
     best = max((a for a in result["answers"] if a["spec"]), key=lambda a: a["sparsity"], default=None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from ..bench import check_model, example, export_onnx
 from ..bench.engines import EXACT
@@ -44,13 +45,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     weights = weights_of(model, args)
     if compressor:
         compressor.check(weights)
-    with compressed(weights, compressor) if compressor else nullcontext(), replacing(args.out) as unfinished:
+    bar = tqdm(total=1 + len(CHECKED), desc="export and check", unit="step", disable=None)
+    with compressed(weights, compressor) if compressor else nullcontext(), replacing(args.out) as unfinished, bar:
         opset = export_onnx(model, unfinished, args.opset)
-        checked = [
-            {"batch_size": batch, "seq_length": length, "max_difference": off}
-            for batch, length in CHECKED
-            for off in [_difference(Logits(model), unfinished, padded(model, example(model, batch, length, seed=1)))]
-        ]
+        bar.update()
+        checked = []
+        for batch, length in CHECKED:
+            off = _difference(Logits(model), unfinished, padded(model, example(model, batch, length, seed=1)))
+            checked.append({"batch_size": batch, "seq_length": length, "max_difference": off})
+            bar.update()
         sparsity = measure(model, weights)
         size = unfinished.stat().st_size
     return {

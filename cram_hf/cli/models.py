@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -45,6 +46,7 @@ def load_checkpoint(
             or they lack weights that the class needs: nothing is ever filled in with random numbers.
     """
     _check_folder(name)
+    hub_logging.set_verbosity_error()  # of several tries without a connection the last is told, in one line
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         packed = Path(name) / FILE_NAME
@@ -53,7 +55,8 @@ def load_checkpoint(
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         near = difflib.get_close_matches(name, _folders(Path(name)), n=3)
         hint = f" A folder near it: {', '.join(near)}." if near and not Path(name).exists() else ""
-        raise ValueError(f"{name}: the model cannot be loaded: {' '.join(str(error).split())}{hint}") from error
+        what = "the model" if Path(name).exists() else "there is no such folder, and as a name on the Hub it"
+        raise ValueError(f"{name}: {what} cannot be loaded: {' '.join(str(error).split())}{hint}") from error
     return model.eval(), _tokenizer(name, trust_remote_code)
 
 

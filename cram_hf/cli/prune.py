@@ -18,7 +18,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..arguments import CrAMArguments
 from ..compressors import NM, Chain, Compressor, TopK, parse_compressor
 from ..export import appearing, check_free, export
-from ..oneshot import batches, output_moments, permute_channels_, prune_with_data_, read_calibration, repair_
+from ..oneshot import (
+    batches,
+    output_moments,
+    permute_channels_,
+    prune_with_data_,
+    read_calibration,
+    recalibrate_batchnorm_,
+    repair_,
+)
 from ..oneshot import sample as draw_texts
 from ..provenance import command_line, environment
 from ..results import Results, write_json
@@ -162,6 +170,7 @@ def prune_(
         errors = prune_with_data_(model, weights, compressor, texts, method=args.method, refit=args.refit)
     if args.repair:
         repair_(model, weights, texts, dense)
+        recalibrate_batchnorm_(model, texts)  # of few models, of the others nothing
     return {"errors": errors, "gains": gains}
 
 

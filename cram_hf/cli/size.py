@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for compressor in compressors:
         compressor.check(weights)
     rows = []
-    with tqdm(total=_total(model, args, compressors), unit="B", unit_scale=True, disable=None, desc="archive") as bar:
+    quiet, total = args.no_archive or None, _total(model, args, compressors)
+    with tqdm(total=total, unit="B", unit_scale=True, disable=quiet, desc="archive") as bar:
         for chosen in [None, *compressors]:
             with compressed(weights, chosen) if chosen else nullcontext():
                 rows.append(_row(model, weights, chosen, None if args.no_archive else bar))

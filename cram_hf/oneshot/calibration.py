@@ -51,7 +51,7 @@ def read_calibration(path: str | Path, columns: Sequence[str] = ()) -> list[Text
     if not names:
         raise ValueError(
             f"{path}: which of its columns {', '.join(table.columns)} hold text is not known. Name one or two: "
-            "--text-columns COLUMN [COLUMN]."
+            "--text_columns COLUMN [COLUMN]."
         )
     table.require(names)
     rows = zip(*(table.columns[name] for name in names), strict=True)

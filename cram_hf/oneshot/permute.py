@@ -8,6 +8,7 @@ from itertools import cycle, islice
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..compressors import NM
@@ -51,7 +52,8 @@ def permute_channels_(
     """
     pattern.check(weights)
     gains = {}
-    for name, giver, taker, size in _pairs(model, weights, pattern):
+    pairs = list(_pairs(model, weights, pattern))
+    for name, giver, taker, size in tqdm(pairs, desc="permute", unit="layer", disable=None):
         scores = taker.weight.abs().float()
         parts = scores.split(size, dim=1)
         order = torch.cat([size * i + best_order(part, pattern, rounds) for i, part in enumerate(parts)])

@@ -49,7 +49,7 @@ def output_moments(
     mask: Tensor | None = None
     device = next(model.parameters()).device
     with evaluating(model), _recording(_repairable(model, weights, norms), lambda: mask) as found:
-        for batch in batches:
+        for batch in tqdm(batches, desc="dense outputs", unit="batch", disable=None):
             there = {name: value.to(device) for name, value in batch.items()}
             mask = token_mask(there)
             model(**there)

@@ -31,7 +31,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--permute", action="store_true", help="first reorder hidden channels so that N:M keeps more")
     parser.add_argument("--refit", action="store_true", help="fit what is kept in each layer by least squares")
     parser.add_argument(
-        "--repair", action="store_true", help="at the end give each channel its mean and variance back"
+        "--repair",
+        action="store_true",
+        help="at the end give each channel its mean and variance back, and batch normalisation its statistics",
     )
     parser.add_argument("--data", metavar="FILE", help="texts: .txt, or .json, .jsonl, .csv, .tsv, .parquet of a task")
     parser.add_argument("--text_columns", nargs="+", default=[], metavar="COLUMN", help="one or two columns of --data")
