@@ -50,7 +50,8 @@ def oneshot_section() -> str:
         asked = f"A fixed sample of {settings['questions']:,} questions" if settings["questions"] else "All questions"
         text = text or METHODS.format(**settings | {"questions": asked})
         text += f"\n### {content['label']}\n\n{methods_table(content['rows'])}"
-        text += origin(path, content["rows"][-1]["run"])
+        runs = {row["run"]["command"]: row["run"] for row in content["rows"]}
+        text += "".join(origin(path, run) for run in runs.values())
     return text
 
 
