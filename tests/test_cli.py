@@ -144,6 +144,7 @@ def imported(*_):
         raise ImportError("a library that swallows it") from None
 
 cli.import_module = imported
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background is born without it
 sys.exit(cli.main(["size", "runs/squad"]))
 """
 
@@ -153,11 +154,16 @@ def test_ctrl_c_while_modules_are_imported_cannot_be_swallowed():
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: stopped by Ctrl-C\n")
 
 
-def test_after_the_import_ctrl_c_is_pythons_own_again(command, monkeypatch):
+@pytest.mark.parametrize("mine", [signal.default_int_handler, signal.SIG_IGN])
+def test_after_the_import_ctrl_c_is_what_it_was_before(mine, command):
     handlers = []
     command.run = lambda args: {"same": handlers.append(signal.getsignal(signal.SIGINT))}
-    assert main(["fake-one", "bert"]) == 0
-    assert handlers == [signal.default_int_handler]
+    before = signal.signal(signal.SIGINT, mine)
+    try:
+        assert main(["fake-one", "bert"]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert handlers == [mine]
 
 
 QUICK = [["--help"], ["--version"], ["sizes"], ["size", "--spce"], *([command.NAME, "--help"] for command in COMMANDS)]
