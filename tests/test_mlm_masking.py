@@ -139,7 +139,7 @@ class TestCollator:
     def test_pads_what_is_masked_already_and_draws_nothing(self, masking):
         rows = [{"input_ids": [2, 4, 3], "labels": [-100, 9, -100], "length": 3}, {"input_ids": [2], "labels": [-100]}]
         before = torch.get_rng_state()
-        batch = MaskingCollator(masking, pad_id=0)(rows)
+        batch = MaskingCollator(masking, pad_id=0, seed=0)(rows)
         assert {name: value.tolist() for name, value in batch.items()} == {
             "input_ids": [[2, 4, 3], [2, 0, 0]],
             "attention_mask": [[1, 1, 1], [1, 0, 0]],
@@ -157,16 +157,17 @@ class TestCollator:
     )
     def test_pads_left_to_a_width_or_to_a_multiple(self, masking, settings, attention):
         rows = [{"input_ids": [2, 7, 3]}, {"input_ids": [7]}]
-        assert MaskingCollator(masking, pad_id=0, **settings)(rows)["attention_mask"].tolist() == attention
+        assert MaskingCollator(masking, pad_id=0, seed=0, **settings)(rows)["attention_mask"].tolist() == attention
 
-    def test_draws_anew_for_every_batch_as_the_seed_says(self, masking):
+    def test_masks_follow_from_the_seed_and_the_rows_in_their_order(self, masking):
         rows = [{"input_ids": ids} for ids in text(4, 32).tolist()]
-        collate = MaskingCollator(masking, pad_id=0)
-        torch.manual_seed(4)
-        first, second = collate(rows)["labels"], collate(rows)["labels"]
-        torch.manual_seed(4)
-        assert torch.equal(collate(rows)["labels"], first)
-        assert not torch.equal(first, second)
+        labels = MaskingCollator(masking, pad_id=0, seed=4)(rows)["labels"]
+        torch.manual_seed(9)  # torch's own numbers play no part
+        before = torch.get_rng_state()
+        assert torch.equal(MaskingCollator(masking, pad_id=0, seed=4)(rows)["labels"], labels)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert not torch.equal(MaskingCollator(masking, pad_id=0, seed=5)(rows)["labels"], labels)
+        assert not torch.equal(MaskingCollator(masking, pad_id=0, seed=4)(rows[::-1])["labels"].flip(0), labels)
 
     def test_masks_whole_words_where_rows_know_them(self, masking):
         rows = [
@@ -174,8 +175,8 @@ class TestCollator:
             {"input_ids": [2, 7, 3]},
         ]
         rows[1]["starts_word"] = [True, True, True]
-        for _ in range(20):
-            labels = MaskingCollator(masking, pad_id=0)(rows)["labels"]
+        for seed in range(20):
+            labels = MaskingCollator(masking, pad_id=0, seed=seed)(rows)["labels"]
             assert labels[0].tolist() == [-100, 7, 8, 9, -100]  # the only word, so always chosen
 
 

@@ -141,7 +141,7 @@ class TestFromACheckpoint:
 
 @pytest.mark.parametrize("streaming", [[], ["--streaming"]])
 def test_goes_on_from_the_last_checkpoint(workshop, tmp_path, monkeypatch, streaming):
-    """With other masks than the uninterrupted run, but the same rows, AdamW's state, rates and compressors."""
+    """Bit for bit: masks, weights, AdamW's state, rates and compressors are those of the uninterrupted run."""
     flags = ["--model_name_or_path", str(workshop / "model"), "--save_strategy", "steps", "--save_steps", "2"]
     flags += ["--max_steps", "5", "--compressors", "topk:0.5", "nm:2:4", *streaming]
     rows = []
@@ -153,19 +153,21 @@ def test_goes_on_from_the_last_checkpoint(workshop, tmp_path, monkeypatch, strea
     whole, resumed = (outcome(tmp_path / name) for name in ("whole", "killed"))
     assert whole[:2] == resumed[:2]
     assert resumed[2]["resumed"] is True
-    adamw = torch.load(tmp_path / "killed" / "checkpoint-5" / "optimizer.pt")["state"]
-    assert {int(state["step"]) for state in adamw.values()} == {5}
+    first, second = (tmp_path / name / "checkpoint-5" for name in ("whole", "killed"))
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    adamw = [torch.load(folder / "optimizer.pt")["state"] for folder in (first, second)]
+    for before, after in zip(*(state.values() for state in adamw), strict=True):
+        assert all(torch.equal(before[name], after[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
 
 def recorded(patch: pytest.MonkeyPatch, stop: int | None) -> dict[int, list[list[int]]]:
-    """Fills in the tokens behind the masks of each update to come; Ctrl-C after so many."""
+    """Fills in the inputs and labels of each update to come; Ctrl-C after so many."""
     usual, rows = CrAMTrainer.training_step, dict[int, list[list[int]]]()
 
     def step(self: CrAMTrainer, model: torch.nn.Module, inputs: dict[str, Any], *args: Any) -> torch.Tensor:
         if self.state.global_step == stop:
             raise KeyboardInterrupt
-        tokens = torch.where(inputs["labels"] == -100, inputs["input_ids"], inputs["labels"])
-        rows[self.state.global_step] = tokens.tolist()
+        rows[self.state.global_step] = inputs["input_ids"].tolist() + inputs["labels"].tolist()
         return usual(self, model, inputs, *args)
 
     patch.setattr(CrAMTrainer, "training_step", step)
@@ -173,10 +175,10 @@ def recorded(patch: pytest.MonkeyPatch, stop: int | None) -> dict[int, list[list
 
 
 def outcome(output: Path) -> tuple[list[list[Any]], dict[str, Any], dict[str, Any]]:
-    """What does not depend on the masks: rate and compressor of each update, data; and how the training went."""
+    """Losses, rate and compressor of each update, data; and how the training went."""
     results = Results.load(output / "results.json")
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
-    kept = ("step", "epoch", "learning_rate", "drawn_topk_0.5", "drawn_nm_2_4")
+    kept = ("step", "epoch", "loss", "compressed_loss", "grad_norm", "learning_rate", "drawn_topk_0.5", "drawn_nm_2_4")
     return [[log.get(key) for key in kept] for log in history if "loss" in log], results.data, results.training
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,14 +115,16 @@ def mask_once(batch: Columns, indices: list[int], masking: Masking) -> Columns:
 @dataclass(frozen=True)
 class MaskingCollator:
     """
-    Makes a batch: rows with `labels` are only padded, the others masked, with torch's own random numbers.
+    Makes a batch: rows with `labels` are only padded, the others masked.
 
-    Batches are made ahead of the update that takes them. So a run that goes on from a checkpoint trains on other masks
-    than it would have without the break, equally random ones.
+    The masks are a function of the seed and the batch's tokens: rows that meet in another order, as in the next
+    epoch, get other masks. No state is kept and no random number of torch's own used, since batches are made ahead of
+    the update that takes them, by several workers maybe, and a run that goes on from a checkpoint needs the same.
 
     Args:
         masking ([`Masking`]): how rows without labels are masked.
         pad_id (`int`): the id of the padding token.
+        seed (`int`): of the masks.
         left (`bool`, *optional*, defaults to `False`): whether padding stands on the left.
         width (`int`, *optional*): length of every batch; that of its longest row if not given.
         multiple (`int`, *optional*, defaults to 1): the length is rounded up to a multiple of it.
@@ -129,6 +132,7 @@ class MaskingCollator:
 
     masking: Masking
     pad_id: int
+    seed: int
     left: bool = False
     width: int | None = None
     multiple: int = 1
@@ -142,8 +146,13 @@ class MaskingCollator:
         else:
             words = "starts_word" in rows[0]
             starts = self._padded([row["starts_word"] for row in rows], 1).bool() if words else None
-            ids, labels = self.masking(ids, starts)
+            ids, labels = self.masking(ids, starts, self._generator(ids))
         return {"input_ids": ids, "attention_mask": attention, "labels": labels}
+
+    def _generator(self, ids: Tensor) -> Generator:
+        """Returns the random numbers of a batch with these tokens."""
+        digest = hashlib.blake2b(ids.numpy().tobytes(), digest_size=8, salt=self.seed.to_bytes(8, "little"))
+        return Generator().manual_seed(int.from_bytes(digest.digest(), "little", signed=True))
 
     def _padded(self, values: list[list[int]], filler: int) -> Tensor:
         """Returns the values as one tensor of numbers."""

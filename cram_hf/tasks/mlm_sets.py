@@ -89,6 +89,7 @@ class MlmSets:
         return MaskingCollator(
             self.masking,
             pad_id=int(self.tokenizer.pad_token_id),
+            seed=self.training_args.seed,
             left=self.tokenizer.padding_side == "left",
             width=self.frame.length if fixed else None,
             multiple=8 if half and self.training_args.device.type == "cuda" else 1,
