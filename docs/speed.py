@@ -43,9 +43,10 @@ which needs no data.
 ANSWERS = """
 ## F1 and questions per second
 
-`benchmarks/answers.py`: one trained model on {questions:,} questions of SQuAD's development set, dense and pruned
-once, {threads} thread(s), {batch} window(s) a call. The engines of one compression take turns on each batch, and the
-speed-up is over PyTorch fp32 in the same run. The fastest engine of a compression stands in bold.
+`benchmarks/answers.py`: the model `{model}`, dense and pruned once, {batch} window(s) a call. F1 is over
+{questions:,} questions of SQuAD's development set. The time is of a fixed sample of {timed:,}, {threads} thread(s):
+the engines of one compression take turns on each batch, and the speed-up is over PyTorch fp32 in the same run. The
+fastest engine of a compression stands in bold.
 """
 GRID = """
 ## Whole models
@@ -87,9 +88,16 @@ def origin(path: Path, run: Any) -> str:
     )
 
 
+def answered(content: Any) -> list[Row]:
+    """The engines whose score and speed are both known, in the order of the speeds; the run is that of the speed."""
+    scores = {(row["spec"], row["engine"]): row for row in content["scores"]}
+    pairs = [(scores.get((row["spec"], row["engine"])), row) for row in content["speeds"]]
+    return [{**row, "f1": score["f1"]} for score, row in pairs if score]
+
+
 def answers(path: Path, content: Any) -> str:
-    settings, cells = content["settings"], []
-    for _, group in groupby(content["rows"], key=lambda row: row["spec"]):
+    settings, found, cells = content["settings"], answered(content), []
+    for _, group in groupby(found, key=lambda row: row["spec"]):
         rows = list(group)
         best = max(row["speed_up"] for row in rows)
         for row in rows:
@@ -97,9 +105,14 @@ def answers(path: Path, content: Any) -> str:
             cells.append([words(row["spec"]), ENGINES[row["engine"]], *numbers, bold(row["speed_up"], best)])
     columns = ["zeros", "engine", "F1", "questions a second", "ms a question", "speed-up"]
     picture = f"\n![F1 against milliseconds a question]({PICTURE.name})\n"
-    questions = content["rows"][0]["questions"]
-    text = ANSWERS.format(questions=questions, threads=settings["threads"], batch=settings["batch_size"])
-    runs = {row["run"]["command"] + row["run"]["created"]: row["run"] for row in content["rows"]}
+    text = ANSWERS.format(
+        model=Path(settings["model"]).name,
+        batch=settings["batch_size"],
+        questions=content["scores"][0]["questions"],
+        timed=found[0]["questions"],
+        threads=found[0]["run"]["machine"]["threads"],
+    )
+    runs = {row["run"]["command"] + row["run"]["created"]: row["run"] for row in content["scores"] + content["speeds"]}
     return text + picture + table(columns, cells, 2) + "".join(origin(path, run) for run in runs.values())
 
 
@@ -137,7 +150,7 @@ def draw(content: Any) -> None:
 
     figure = Figure((9.0, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
     axes = figure.add_subplot()
-    rows = sorted(content["rows"], key=lambda row: (list(ENGINES).index(row["engine"]), -row["f1"]))
+    rows = sorted(answered(content), key=lambda row: (list(ENGINES).index(row["engine"]), -row["f1"]))
     for engine, group in groupby(rows, key=lambda row: row["engine"]):
         maker, kind = ENGINES[engine].rsplit(" ", 1)
         points = list(group)
