@@ -13,12 +13,15 @@ from cram_hf import card_text as text
 from cram_hf.card import compressions, is_hub_id, method_of, public, public_command, tags_of
 from cram_hf.table import percent
 
-PACKED, PRUNING = "model.packed.safetensors", "pruning.json"
+PACKED, PRUNING, TUNING = "model.packed.safetensors", "pruning.json", "tuning.json"
 NOT_SCORED = "No score was recorded with it."
-RECORDED = (
-    *("model", "spec", "method", "sparsity", "model_sparsity", "parameters", "compressible_parameters"),
-    *("texts", "seed", "command", "versions", "created"),
-)
+RECORDED = {
+    PRUNING: (
+        *("model", "spec", "method", "sparsity", "model_sparsity", "parameters", "compressible_parameters"),
+        *("texts", "seed", "command", "versions", "created"),
+    ),
+    TUNING: ("task", "steps", "rows", "trained_parameters", "seed", "command", "versions", "created"),
+}
 # The end of a class's name → the class that loads it, and the Hub's word for the task.
 HEADS = {
     "ForQuestionAnswering": ("AutoModelForQuestionAnswering", "question-answering"),
@@ -32,7 +35,7 @@ HEADS = {
 def bare_card(
     folder: Path, *, architecture: str | None = None, base_model: str | None = None, trained_for: Sequence[str] = ()
 ) -> str:
-    """Returns a card as the text of a `README.md` from `config.json` and, where it is there, `pruning.json`.
+    """Returns a card as the text of a `README.md` from `config.json` and, where they are, `pruning.json` and `tuning.json`.
 
     Args:
         folder (`Path`): a model folder, dense, pruned or packed.
@@ -40,11 +43,11 @@ def bare_card(
         base_model (`str`, *optional*): what training started from; metadata only if it is a name on the Hub.
         trained_for (`Sequence[str]`, *optional*): the compressors, if it was trained with CrAM.
     """
-    record = public(read_record(folder / PRUNING)) if (folder / PRUNING).exists() else {}
+    record, tuning = (public(read_record(folder / name)) if (folder / name).exists() else {} for name in RECORDED)
     architecture = architecture or (_json(folder / "config.json").get("architectures") or ["Model"])[0]
     auto_class, tag = head_of(architecture)
     packed = (folder / PACKED).exists()
-    spec = record.get("spec")
+    spec, pruned = record.get("spec"), record.get("spec") or record.get("mask_from")
     with_cram = bool(compressions(_training(record)))
     source = base_model or record.get("model", "")
     data = ModelCardData(
@@ -53,15 +56,16 @@ def bare_card(
         pipeline_tag=tag,
         tags=[
             *(["cram", "prunable"] if trained_for else ["cram"] if with_cram else []),
-            *(tags_of(spec) if spec else []),
+            *(tags_of(spec) if spec else ["pruned", "sparse"] if pruned else []),
         ]
         or None,
     )
     parts = [
         f"# {text.PLACE}\n\n{_what(architecture, record, trained_for)}",
         text.unpacking() if packed else text.loading(auto_class, tag or ""),
-        *([] if packed else [text.pruning(auto_class, "topk:0.9" if spec else "topk:0.5", "", already=spec)]),
+        *([] if packed else [text.pruning(auto_class, "topk:0.9" if pruned else "topk:0.5", "", already=pruned)]),
         *([_made(record)] if record else []),
+        *([_tuned(tuning)] if tuning else []),
         text.ENDING,
     ]
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"))
@@ -73,11 +77,12 @@ def head_of(architecture: str) -> tuple[str, str | None]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Returns the `pruning.json` that `cram-hf prune` wrote. Raises `ValueError` if it is another file."""
+    """Returns what `cram-hf prune` or `tune` wrote, by the file's name. Raises `ValueError` if it is another file."""
     record = _json(path)
-    lacking = [name for name in RECORDED if name not in record]
+    lacking = [name for name in RECORDED[path.name] if name not in record]
     if lacking:
-        raise ValueError(f"{path}: not the record of cram-hf prune, it lacks {', '.join(lacking)}; move it away")
+        writer = "prune" if path.name == PRUNING else "tune"
+        raise ValueError(f"{path}: not the record of cram-hf {writer}, it lacks {', '.join(lacking)}; move it away")
     return record
 
 
@@ -93,8 +98,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _what(architecture: str, record: dict[str, Any], trained_for: Sequence[str]) -> str:
     if record:
+        which = f"`{record['spec']}`** by" if record["spec"] else f"the zeros of {record['mask_from']}** with"
         return (
-            f"A {architecture}, {record['model']} **pruned in one shot: `{record['spec']}`** by {_steps(record)}. "
+            f"A {architecture}, {record['model']} **pruned in one shot: {which} {_steps(record)}. "
             f"{percent(record['sparsity'])} of the {record['compressible_parameters']:,} compressible weights and "
             f"{percent(record['model_sparsity'])} of all {record['parameters']:,} parameters are zero. {NOT_SCORED}"
         )
@@ -108,15 +114,26 @@ def _training(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _steps(record: dict[str, Any]) -> str:
-    return ", ".join([record["method"], *(name for name in ("permute", "refit", "repair") if record.get(name))])
+    names = [record["method"], *(name for name in ("permute", "refit", "repair") if record.get(name))]
+    return ", ".join(filter(None, names)) or "no other change"
 
 
 def _made(record: dict[str, Any]) -> str:
     """Returns the section on how the model was pruned."""
     data = [f"Data: {record['texts']} texts of {record['data']}, without labels"] if record.get("data") else []
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     trained = [f"Trained by: {method}"] if (method := method_of(_training(record))) else []
-    facts = [*trained, f"Seed: {record['seed']}", *data, f"Versions: {versions}", f"Date: {record['created'][:10]}"]
-    return f"## Pruning\n\n```bash\n{public_command(record['command'])}\n```\n\n" + "\n".join(
-        f"- {fact}" for fact in facts
-    )
+    return _section("Pruning", record, trained, data)
+
+
+def _tuned(tuning: dict[str, Any]) -> str:
+    """Returns the section on the training after it, which used labels."""
+    what = f"{tuning['trained_parameters']:,} biases and scales were trained, {tuning['steps']} steps"
+    rows = f"{tuning['rows']:,} rows of {tuning['task']}, **with labels**: a score of this model is no one-shot score"
+    return _section("Tuning", tuning, [f"{what} on {rows}"], [])
+
+
+def _section(title: str, record: dict[str, Any], before: list[str], after: list[str]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    seed, date = f"Seed: {record['seed']}", f"Date: {record['created'][:10]}"
+    facts = "\n".join(f"- {fact}" for fact in [*before, seed, *after, f"Versions: {versions}", date])
+    return f"## {title}\n\n```bash\n{public_command(record['command'])}\n```\n\n{facts}"

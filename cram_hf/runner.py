@@ -44,8 +44,9 @@ def main(task: Task, argv: Sequence[str] | None = None, model_arguments: type[Mo
             raise
         sys.stderr.write(f"error: {error}\n(CRAM_HF_TRACEBACK=1 shows where.)\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nerror: stopped by Ctrl-C; the same command goes on from the last checkpoint.\n")
+    except KeyboardInterrupt as stop:
+        how = str(stop) or "the same command goes on from the last checkpoint."
+        sys.stderr.write(f"\nerror: stopped by Ctrl-C; {how}\n")
         return 130
     return 0
 

@@ -200,7 +200,7 @@ def test_words_that_stand_in_the_flags_are_those_of_the_package():
     assert {task.name: task.Arguments for task in TASKS} == ARGUMENTS
 
 
-@pytest.mark.parametrize("name", ["sweep", "choose"])
+@pytest.mark.parametrize("name", ["sweep", "choose", "tune"])
 def test_a_flag_of_several_tasks_says_what_each_does_with_it(name, capsys):
     assert main([name, "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())

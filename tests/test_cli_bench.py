@@ -144,14 +144,23 @@ class TestStopped:
         assert (len(kept["rows"]), kept["complete"]) == (2, False)
         assert capsys.readouterr().out == ""
 
-    def test_a_full_disk_is_told_and_leaves_nothing(self, folder, tmp_path, monkeypatch, capsys):
+    @pytest.mark.parametrize("flags", [[], ["--json"]])
+    def test_a_full_disk_is_told_and_what_was_measured_is_printed(self, flags, folder, tmp_path, monkeypatch, capsys):
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("cram_hf.cli.bench.measure_cell", lambda *_: [])
         monkeypatch.setattr("cram_hf.results.os.replace", full)
-        told = refused(capsys, folder, "--engine", "eager", *FAST, "--out", str(tmp_path / "bench.json"))
-        assert "No space left on device" in told
+        out = str(tmp_path / "bench.json")
+        assert main(["bench", folder, "--engine", "eager", *FAST, "--out", out, *flags]) == 2
+        table, told = capsys.readouterr()
+        assert told.endswith(
+            f"error: [Errno 28] No space left on device: '{out}'. What was measured so far is on stdout.\n"
+        )
+        if flags:
+            kept = json.loads(table)
+            assert ([row["seq_length"] for row in kept["rows"]], kept["complete"]) == ([4], False)
+        else:
+            assert table.splitlines()[2].startswith("| eager  |    as it is |     2 |      4 |       1 |")
         assert list(tmp_path.iterdir()) == []
 
 

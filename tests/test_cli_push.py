@@ -155,6 +155,25 @@ def test_no_network_and_no_wish_for_one(folder, hub, capsys, tmp_path, monkeypat
     assert "not pushed: HF_HUB_OFFLINE is set; unset it. Nothing" in told([folder, "--repo-id", "a/b"], capsys)
 
 
+def test_ctrl_c_is_told_with_the_command_to_try_again(folder, hub, online, capsys, monkeypatch):
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {path: path.read_bytes() for path in Path(folder).iterdir()}
+    words = [folder, "--repo-id", "mini", "--license", "mit", "--public"]
+    with monkeypatch.context() as patch:
+        patch.setattr("cram_hf.publish.push.HfApi.create_commit", stop)
+        assert main(["push", *words, "--hub_token", TOKEN]) == 130
+    assert capsys.readouterr() == (
+        "",
+        "error: stopped by Ctrl-C\nmini: the push is not done. Nothing on disk has changed. To try again: "
+        f"cram-hf push {folder} --repo-id mini --license mit --public\n",
+    )
+    assert {path: path.read_bytes() for path in Path(folder).iterdir()} == before
+    assert main(["push", *words]) == 0
+    assert "model.safetensors" in hub.repos["me/mini"].files()
+
+
 SCRIPT = """
 import sys
 from cram_hf.cli import main

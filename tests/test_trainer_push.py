@@ -189,6 +189,20 @@ def test_a_script_whose_push_fails_has_written_everything(hub, workshop, tmp_pat
     assert {"README.md", "model.safetensors", "results.json", "training_args.bin"} <= set(names)
 
 
+def test_ctrl_c_while_a_script_pushes_does_not_ask_for_the_training_again(workshop, tmp_path, capsys, monkeypatch):
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cram_hf.publish.push.HfApi.create_commit", stop)
+    assert main(Squad(), workshop) == 130
+    told = capsys.readouterr().err
+    assert "error: stopped by Ctrl-C; me/mini: the push is not done. Nothing on disk has changed. To try " in told
+    assert f"again: cram-hf push {tmp_path / 'mini'} --repo-id me/mini" in told
+    assert "the same command goes on" not in told
+    assert TOKEN not in told
+    assert {"README.md", "model.safetensors", "results.json"} <= {path.name for path in (tmp_path / "mini").iterdir()}
+
+
 def test_several_seeds_are_not_pushed_over_each_other(workshop, capsys):
     assert main(Squad(), [*workshop, "--seeds", "1", "2"]) == 2
     assert "push one of them afterwards with cram-hf push" in capsys.readouterr().err

@@ -7,7 +7,8 @@
 
 `NAME.py` does it, and is imported when it is asked for:
 
-- `run(args)` returns the result in plain JSON types. `"ok": False` in it means that the answer is no;
+- `run(args)` returns the result in plain JSON types. `"ok": False` in it means that the answer is no. It raises
+  `Unsaved` where a file cannot be written and the result is to be printed all the same;
 - `text(result)` returns the result as a person reads it, without a final newline.
 
 The flag `--json` is added to each. stdout is for the result alone; logs and progress bars go to stderr.
@@ -33,6 +34,14 @@ from .flags import COMMANDS
 
 DONE, ANSWER_IS_NO, USER_MISTAKE, STOPPED = 0, 1, 2, 130
 STOPPED_TEXT = "error: stopped by Ctrl-C\n"
+
+
+class Unsaved(OSError):
+    """A file that could not be written, in words for the user; `result` is printed all the same."""
+
+    def __init__(self, message: str, result: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         sys.stderr.write(f"error: {error}\n")
         return USER_MISTAKE
-    except KeyboardInterrupt:
-        sys.stderr.write(STOPPED_TEXT)
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(STOPPED_TEXT + (f"{stop}\n" if str(stop) else ""))
         return STOPPED
 
 
@@ -93,9 +102,17 @@ def _run(words: list[str]) -> int:
         return DONE
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     command = _imported(name.replace("-", "_"))
-    result = command.run(args)
-    sys.stdout.write((json.dumps(result, indent=1) if args.json else command.text(result)) + "\n")
+    try:
+        result = command.run(args)
+    except Unsaved as error:
+        _print(command, args, error.result)
+        raise
+    _print(command, args, result)
     return ANSWER_IS_NO if result.get("ok") is False else DONE
+
+
+def _print(command: Any, args: argparse.Namespace, result: dict[str, Any]) -> None:
+    sys.stdout.write((json.dumps(result, indent=1) if args.json else command.text(result)) + "\n")
 
 
 def _imported(module: str) -> Any:

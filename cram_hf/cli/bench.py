@@ -36,6 +36,7 @@ from ..provenance import command_line, environment
 from ..results import write_json
 from ..sparsity import measure
 from ..table import NO_VALUE, aligned, percent
+from . import Unsaved
 from .flags.bench import NAME
 from .models import load_checkpoint, weights_of
 
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         FileExistsError: `--out` exists.
         ValueError: a flag, a spec or the model does not fit.
         ImportError: an engine asked for by name is not installed.
+        Unsaved: `--out` cannot be written; it holds what was measured so far.
     """
     compressors = [parse_compressor(spec) for spec in dict.fromkeys(args.to)]
     engines = _engines(args.engine)
@@ -208,7 +210,10 @@ def _finish(args: argparse.Namespace, result: dict[str, Any], complete: bool) ->
     result["complete"] = complete
     result["ok"] = not any("error" in row for row in result["rows"])
     if args.out:
-        write_json(args.out, result)
+        try:
+            write_json(args.out, result)
+        except OSError as error:
+            raise Unsaved(f"{error}. What was measured so far is on stdout.", result) from error
 
 
 def _version(engine: Engine) -> str | None:

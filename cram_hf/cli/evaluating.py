@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from ..arguments import CrAMArguments
 from ..config import Parser
@@ -113,17 +113,10 @@ def prepare(name: str, args: argparse.Namespace, task: Task, task_args: Any, sam
         ValueError: the model cannot be loaded, has no tokenizer, or its head is not that of the task and the data.
         OSError: a file cannot be read.
     """
-    model, tokenizer = load_checkpoint(name, args.trust_remote_code)
-    if tokenizer is None:
-        raise ValueError(f"{name} has no tokenizer, so no data can be read for it. Save one beside the model.")
-    _check_class(name, model, task)
     settings = _settings(args)
     draws = sample is not None and "interim_eval_samples" in _names(task)
     asked = replace(task_args, interim_eval_samples=sample) if draws else task_args
-    data = task.prepare(asked, tokenizer, settings)
-    _check_labels(name, model, data)
-    if data.prepare_model:
-        data.prepare_model(model)
+    model, tokenizer, data = fitting(name, args, task, asked, settings)
     evaluation, part = data.evaluation, data.interim
     assert evaluation is not None
     assert part is not None
@@ -138,6 +131,24 @@ def prepare(name: str, args: argparse.Namespace, task: Task, task_args: Any, sam
         preprocess_logits_for_metrics=data.preprocess_logits,
     )
     return Ready(name, args, task_args, trainer, data, evaluation, part)
+
+
+def fitting(
+    name: str, args: argparse.Namespace, task: Task, task_args: Any, settings: TrainingArguments
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, TaskData]:
+    """Returns the model `name`, its tokenizer, and the sets that `settings` ask for, which fit the model.
+
+    Raises: as `prepare`.
+    """
+    model, tokenizer = load_checkpoint(name, args.trust_remote_code)
+    if tokenizer is None:
+        raise ValueError(f"{name} has no tokenizer, so no data can be read for it. Save one beside the model.")
+    _check_class(name, model, task)
+    data = task.prepare(task_args, tokenizer, settings)
+    _check_labels(name, model, data)
+    if data.prepare_model:
+        data.prepare_model(model)
+    return model, tokenizer, data
 
 
 def calibration(ready: Ready, task: Task, count: int) -> tuple[EvalSet, str]:
@@ -170,7 +181,6 @@ def scores_of(ready: Ready, sets: EvalSet, path: Path | None, **facts: Any) -> S
     given = {f.name: getattr(ready.task_args, f.name) for f in fields(ready.task_args) if f.name != TRAINING}
     config = {f.name: given[f.name] for f in fields(ready.task_args) if given.get(f.name, f.default) != f.default}
     config |= {flag: value for flag in ("compress_include", "compress_exclude") if (value := getattr(args, flag))}
-    gpu = torch.cuda.get_device_name(trainer.args.device) if trainer.args.device.type == "cuda" else None
     known = {
         "task": data.task,
         "label": label_of(ready.name),
@@ -182,7 +192,7 @@ def scores_of(ready: Ready, sets: EvalSet, path: Path | None, **facts: Any) -> S
         "data": {part: report for part, report in data.report.items() if part != "interim"},
         "training": None,
         "main_metric": data.main_metric,
-        **environment(threads=torch.get_num_threads(), gpu=gpu),
+        **environment(threads=torch.get_num_threads(), gpu=gpu_of(trainer.args)),
         **facts,
         "config": config | facts.get("config", {}) | digests(trainer, sets),
     }
@@ -192,6 +202,11 @@ def scores_of(ready: Ready, sets: EvalSet, path: Path | None, **facts: Any) -> S
 def label_of(name: str) -> str:
     """Returns what a model is called in tables and pictures: the last part of its folder or of its name on the Hub."""
     return Path(name).name or Path(name).resolve().name
+
+
+def gpu_of(settings: TrainingArguments) -> str | None:
+    """Returns the name of the GPU that a trainer runs on, `None` on a CPU."""
+    return torch.cuda.get_device_name(settings.device) if settings.device.type == "cuda" else None
 
 
 def _settings(args: argparse.Namespace) -> CrAMArguments:

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..arguments import CrAMArguments
-from ..compressors import NM, Chain, Compressor, TopK, parse_compressor
+from ..compressors import Compressor, TopK
+from ..compressors.base import prune_ as mask_
 from ..export import appearing, check_free, export
 from ..oneshot import (
     batches,
@@ -32,6 +33,8 @@ from ..provenance import command_line, environment
 from ..results import Results, write_json
 from ..table import percent
 from .models import load_checkpoint, weights_of
+from .prune_flags import checked, pattern_of
+from .prune_mask import read_masks
 
 RECORD = "pruning.json"
 # Of how a model was trained: what it was trained for, and the method's own numbers.
@@ -51,26 +54,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         FileExistsError: `--out` exists and is not an empty folder.
-        ValueError: the flags contradict each other, or the model, the spec or the data do not fit.
+        ValueError: the flags contradict each other, or the model, the spec, the mask or the data do not fit.
     """
-    compressor = parse_compressor(args.to)
-    _check(args, compressor)
+    compressor = checked(args)
     check_free(args.out)
     how = trained(Path(args.model))
     began = time.perf_counter()
     model, tokenizer = load_checkpoint(args.model, args.trust_remote_code)
     weights = weights_of(model, args)
     compressor.check(weights)
+    masks = read_masks(args, model, weights) if args.mask_from else None
     texts = _texts(args, model, tokenizer) if args.data else []
-    details = prune_(model, weights, compressor, texts, args)
+    details = prune_(model, weights, compressor, texts, args, masks)
     with appearing(Path(args.out)) as folder:
         sparsity = export(model, tokenizer, TopK(0), folder, weights=weights).sparsity
         result = {
             "model": args.model,
             "trained": how,
             "out": args.out,
-            "spec": compressor.spec,
-            "method": args.method,
+            "spec": None if masks else compressor.spec,
+            "mask_from": args.mask_from,
+            "method": None if masks and args.method == "magnitude" else args.method,
             **{name: getattr(args, name) for name in ("permute", "refit", "repair", "data", "seed")},
             "texts": sum(len(batch["input_ids"]) for batch in texts),
             "tokens": sum(int(batch["attention_mask"].sum()) for batch in texts),
@@ -119,12 +123,14 @@ def _told(how: dict[str, Any]) -> str:
 
 def text(result: dict[str, Any]) -> str:
     """Returns a few lines: the sparsity, how it was reached, and what it does not do."""
-    steps = [result["method"], *(name for name in ("permute", "refit", "repair") if result[name])]
+    names = [result["method"], *(name for name in ("permute", "refit", "repair") if result[name])]
+    steps = ", ".join(filter(None, names)) or "no other change"
+    which = f"{result['spec']} by" if result["spec"] else f"The zeros of {result['mask_from']} with"
     used = f", {result['texts']} texts ({result['tokens']:,} tokens)" if result["texts"] else ""
     lines = [
         f"{result['out']}: {percent(result['sparsity'])} of {result['compressible_parameters']:,} compressible "
         f"weights are zero, {percent(result['model_sparsity'])} of the whole model.",
-        f"{result['spec']} by {', '.join(steps)}{used}; {result['seconds']} s.",
+        f"{which} {steps}{used}; {result['seconds']} s.",
     ]
     if how := result["trained"]:
         lines.append(_told(how))
@@ -151,8 +157,11 @@ def prune_(
     compressor: Compressor,
     texts: Sequence[dict[str, Tensor]],
     args: argparse.Namespace,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """Does what the flags `--permute`, `--method`, `--refit` and `--repair` ask, in this order; `model` is mutated.
+
+    With `masks`, name -> bool, True where a weight stays, they say which weights go, and `compressor` is not asked.
 
     Returns:
         `errors`: each layer's relative output error, where it is known. `gains`: the magnitude that N:M keeps before
@@ -161,50 +170,20 @@ def prune_(
     errors: dict[str, float] = {}
     gains: dict[str, list[float]] = {}
     if args.permute:
-        found = permute_channels_(model, weights, _pattern(compressor))
+        found = permute_channels_(model, weights, pattern_of(compressor))
         gains = {name: [gain.before, gain.after] for name, gain in found.items()}
     dense = output_moments(model, weights, texts) if args.repair else {}
-    if args.method == "magnitude" and not args.refit:
-        compressor.apply_(weights)
+    if args.method != "magnitude" or args.refit:
+        errors = prune_with_data_(model, weights, compressor, texts, method=args.method, refit=args.refit, masks=masks)
+    elif masks:
+        for name, mask in masks.items():
+            mask_(weights[name], mask)
     else:
-        errors = prune_with_data_(model, weights, compressor, texts, method=args.method, refit=args.refit)
+        compressor.apply_(weights)
     if args.repair:
         repair_(model, weights, texts, dense)
         recalibrate_batchnorm_(model, texts)  # of few models, of the others nothing
     return {"errors": errors, "gains": gains}
-
-
-def _pattern(compressor: Compressor) -> NM:
-    """The N:M pattern that a spec starts with."""
-    first = compressor.members[0] if isinstance(compressor, Chain) else compressor
-    if not isinstance(first, NM):
-        raise ValueError(f"--permute serves N:M patterns; --to {compressor.spec} has none. Type e.g. --to nm:2:4.")
-    return first
-
-
-def _check(args: argparse.Namespace, compressor: Compressor) -> None:
-    """Raises `ValueError` with all problems of the flags."""
-    problems = []
-    wanting = [f"--method {args.method}"] if args.method != "magnitude" else []
-    wanting += [f"--{name}" for name in ("refit", "repair") if getattr(args, name)]
-    if wanting and not args.data:
-        problems.append(f"{', '.join(wanting)}: needs texts, without labels. Add --data FILE, e.g. the training file.")
-    if args.data and not wanting:
-        problems.append("--data: nothing here uses it. Add --repair, --refit or --method sparsegpt, or leave it out.")
-    if len(args.text_columns) > 2:
-        problems.append(f"--text_columns: {len(args.text_columns)} were given; a text has one column or two.")
-    problems += [
-        f"--{name} {getattr(args, name)}: a whole number from 1 on."
-        for name in ("samples", "max_length")
-        if getattr(args, name) < 1
-    ]
-    if args.permute:
-        try:
-            _pattern(compressor)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(problems))
 
 
 def _texts(

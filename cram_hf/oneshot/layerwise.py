@@ -64,7 +64,8 @@ def prune_with_data_(
     errors: dict[str, float] = {}
     with evaluating(model):
         walk = Walk(model, weights, batches)
-        for _ in tqdm(range(len(walk)), desc=f"{method} {compressor.spec}", unit="block", disable=None):
+        what = f"{method} {'given mask' if masks else compressor.spec}"
+        for _ in tqdm(range(len(walk)), desc=what, unit="block", disable=None):
             inside = {name: layer for name, layer in layers.items() if name.startswith(f"{walk.name}.")}
             for name, found in input_sums(walk, inside, measure).items():
                 before = inside[name].weight.double(), inside[name].bias

@@ -26,7 +26,7 @@ class PushError(OSError):
 
 @contextmanager
 def told(repo_id: str, retry: str) -> Iterator[None]:
-    """Turns what huggingface_hub raises inside the block into a `PushError` of one line.
+    """Turns what huggingface_hub raises inside the block into a `PushError` of one line; Ctrl-C gets such a line too.
 
     Args:
         repo_id (`str`): where it was going.
@@ -40,6 +40,10 @@ def told(repo_id: str, retry: str) -> Iterator[None]:
         raise PushError(
             f"{repo_id}: not pushed: {explain(error)}. Nothing on disk has changed. To try again: {retry}"
         ) from error
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"{repo_id}: the push is not done. Nothing on disk has changed. To try again: {retry}"
+        ) from stop
 
 
 def explain(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from cram_hf.card import public, public_command, with_metadata
-from cram_hf.card_bare import PACKED, PRUNING, bare_card, read_record
+from cram_hf.card_bare import PACKED, RECORDED, bare_card, read_record
 from cram_hf.card_text import PLACE
 from cram_hf.results import TOKEN, Results
 
@@ -60,8 +60,8 @@ def read_folder(
     """Returns what a push of this folder would upload: weights, settings, tokenizer, card, records, picture.
 
     Nothing is written. A folder without a `README.md` gets a plain card. In the card a `report.html` that lies beside
-    it gets a link, and the place holder for the path becomes `repo_id`; in `results.json` and `pruning.json` absolute
-    paths are cut to their last part.
+    it gets a link, and the place holder for the path becomes `repo_id`; in `results.json`, `pruning.json` and
+    `tuning.json` absolute paths are cut to their last part.
 
     Args:
         path (`str` or `os.PathLike`): folder of a run, of an export, or of `cram-hf prune` or `cram-hf pack`.
@@ -139,8 +139,7 @@ def _records(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, Any] = {}
     if RESULTS in names:
         found[RESULTS] = Results.load(folder / RESULTS).document()
-    if PRUNING in names:
-        found[PRUNING] = read_record(folder / PRUNING)
+    found |= {name: read_record(folder / name) for name in RECORDED if name in names}
     for document in found.values():
         document["command"] = public_command(document["command"])
     return {

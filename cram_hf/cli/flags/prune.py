@@ -20,7 +20,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "example: cram-hf prune runs/squad --to topk:0.8 --out squad-80 --data train.json --repair"
     add_model(parser)
-    parser.add_argument("--to", required=True, metavar="SPEC", help="e.g. topk:0.8, topk:0.8:erk, nm:2:4+quantize:8")
+    parser.add_argument("--to", metavar="SPEC", help="e.g. topk:0.8, topk:0.8:erk, nm:2:4+quantize:8")
+    parser.add_argument(
+        "--mask_from",
+        metavar="PRUNED_MODEL",
+        help="instead of --to: a pruned model of the same architecture, whose zeros become those of MODEL; "
+        "--method sparsegpt and --refit then only update what is kept",
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="new or empty folder")
     parser.add_argument(
         "--method",

@@ -1,4 +1,4 @@
-"""The flags that say on what a model is scored: the task, and its data as in the training scripts."""
+"""The flags that say on what a model is scored or tuned: the task, and its data as in the training scripts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ NOT_HERE |= {"max_train_samples", "max_predict_samples"}
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
-    """Adds `--task`, the data flags of every task as the training scripts have them, and those of the evaluation."""
-    parser.add_argument(
-        "--task", required=True, metavar="TASK", help="squad, mlm, glue, or one of GLUE's tasks by its name, e.g. rte"
-    )
+    """Adds `--task` with the data flags, and those of the evaluation."""
+    add_data(parser)
     parser.add_argument(
         "--per_device_eval_batch_size", type=int, default=32, metavar="N", help="rows at once (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=42, help="of what the data draw (default: %(default)s)")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Adds `--task`, and the data flags of every task as the training scripts have them."""
+    parser.add_argument(
+        "--task", required=True, metavar="TASK", help="squad, mlm, glue, or one of GLUE's tasks by its name, e.g. rte"
+    )
     group = parser.add_argument_group(
         "data",
         "the flags of run_squad.py, run_glue.py and run_mlm.py; lengths and the like that are not typed\n"
