@@ -35,7 +35,7 @@ HEADS = {
 def bare_card(
     folder: Path, *, architecture: str | None = None, base_model: str | None = None, trained_for: Sequence[str] = ()
 ) -> str:
-    """Returns a card as the text of a `README.md` from `config.json` and, where they are, `pruning.json` and `tuning.json`.
+    """Returns a card as the text of a `README.md` from `config.json` and, if there, `pruning.json` and `tuning.json`.
 
     Args:
         folder (`Path`): a model folder, dense, pruned or packed.
