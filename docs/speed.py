@@ -13,6 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from cram_hf.cli.bench import text as bench_text
+
 ROOT = Path(__file__).parent.parent
 DOCUMENT, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "answers.png"
 RUNS = ROOT / "results" / "benchmarks"
@@ -48,11 +50,21 @@ ANSWERS = """
 the engines of one compression take turns on each batch, and the speed-up is over PyTorch fp32 in the same run. The
 fastest engine of a compression stands in bold.
 """
+BENCH = """
+## What `cram-hf bench` prints
+
+The model that CrAM+-Multi trained above, one thread, {rounds} rounds ([bench.md](bench.md) says how to read it).
+
+```
+$ {command}
+{text}
+```
+"""
 GRID = """
 ## Whole models
 
 `benchmarks/inference.py`: random weights, pruned in each matrix, as speed-up over dense PyTorch fp32 in the same run
-(median of {rounds} rounds; its milliseconds in brackets). The fastest engine of a line stands in bold. The files hold
+(its milliseconds in brackets). The fastest engine of a line stands in bold. The files hold
 minima and the difference of the outputs too.
 """
 
@@ -79,13 +91,26 @@ def table(columns: list[str], rows: list[list[str]], words_before: int) -> str:
     return "\n" + line(columns) + line(ruler) + "".join(map(line, rows))
 
 
-def origin(path: Path, run: Any) -> str:
+def surroundings(run: Any) -> str:
     changed = " with changes" if run["dirty"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in (run["versions"] | run.get("peers", {})).items())
-    return (
-        f"\nFile: `{path.relative_to(ROOT)}`, `{run['command']}`; {run['machine']['cpu']} ({run['instructions']}); "
-        f"{versions}; commit {run['commit']}{changed}.\n"
-    )
+    instructions = f" ({run['instructions']})" if "instructions" in run else ""
+    return f"{run['machine']['cpu']}{instructions}; {versions}; commit {run['commit']}{changed}"
+
+
+def origin(path: Path, run: Any) -> str:
+    return f"\nFile: `{path.relative_to(ROOT)}`, `{run['command']}`; {surroundings(run)}.\n"
+
+
+def origins(path: Path, rows: list[Row]) -> str:
+    """Several commands that wrote one file, and once what is the same for them."""
+    runs = {row["run"]["command"]: row["run"] for row in rows}
+    peers = {name: version for run in runs.values() for name, version in run["peers"].items()}
+    groups: dict[str, list[str]] = {}
+    for command, run in runs.items():
+        groups.setdefault(surroundings(run | {"peers": peers}), []).append(command)
+    parts = (f"\n{place}:\n\n```bash\n" + "\n".join(own) + "\n```\n" for place, own in groups.items())
+    return f"\nFile: `{path.relative_to(ROOT)}`.\n" + "".join(parts)
 
 
 def answered(content: Any) -> list[Row]:
@@ -112,14 +137,27 @@ def answers(path: Path, content: Any) -> str:
         timed=found[0]["questions"],
         threads=found[0]["run"]["machine"]["threads"],
     )
-    runs = {row["run"]["command"] + row["run"]["created"]: row["run"] for row in content["scores"] + content["speeds"]}
-    return text + picture + table(columns, cells, 2) + "".join(origin(path, run) for run in runs.values())
+    return text + picture + table(columns, cells, 2) + origins(path, content["scores"] + content["speeds"])
 
 
-def grid(path: Path, content: Any) -> str:
-    text = GRID.format(rounds=content["rounds"])
+def bench(path: Path, content: Any) -> str:
+    printed = bench_text(content).strip("\n")
+    return BENCH.format(**content | {"text": printed}) + origin(path, content)
+
+
+def grids() -> str:
+    """The tables of each `inference*.json`."""
+    text = ""
+    for path in sorted(RUNS.glob("inference*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        text = text or GRID
+        text += grid(content) + f"\nMedians of {content['rounds']} rounds.\n" + origin(path, content)
+    return text
+
+
+def grid(content: Any) -> str:
+    text, ordered = "", sorted(content["rows"], key=PLACE)
     engines = [name for name in ENGINES if any(row["engine"] == name for row in content["rows"])]
-    ordered = sorted(content["rows"], key=PLACE)
     for (shape, threads), group in groupby(ordered, key=PLACE):
         cells = []
         for (spec, batch, length), rows in groupby(group, key=lambda r: (r["spec"], r["batch_size"], r["seq_length"])):
@@ -128,7 +166,7 @@ def grid(path: Path, content: Any) -> str:
             cells.append([words(spec), str(batch), str(length), *(speed(found.get(name), best) for name in engines)])
         text += f"\n{shape}, {threads} thread{'s' if threads > 1 else ''}:\n"
         text += table(["zeros", "batch", "tokens", *(ENGINES[name] for name in engines)], cells, 1)
-    return text + origin(path, content)
+    return text
 
 
 def speed(row: Row | None, best: float) -> str:
@@ -157,7 +195,7 @@ def draw(content: Any) -> None:
         look = {"color": COLOURS[maker], "marker": MARKERS[kind], "ms": 8, "lw": 1, "mec": "white"}
         x, y = [row["ms_per_question"] for row in points], [row["f1"] for row in points]
         axes.plot(x, y, label=ENGINES[engine], ls="-" if maker == "ours" else "", zorder=3 + (maker == "ours"), **look)
-        if engine == "ours-fp32":
+        if engine in ("dense-fp32", "ours-bf16"):
             for row in points:
                 where = {"xy": (row["ms_per_question"], row["f1"]), "xytext": (8, 4), "textcoords": "offset points"}
                 axes.annotate(words(row["spec"]), **where, fontsize=9, color="#333333")
@@ -171,8 +209,8 @@ def draw(content: Any) -> None:
 
 def document() -> str:
     """The whole of docs/speed.md."""
-    parts = [(answers, report("answers")), (grid, report("inference"))]
-    return HEAD + "".join(part(*found) for part, found in parts if found)
+    parts = [(answers, report("answers")), (bench, report("bench_minilm"))]
+    return HEAD + "".join(part(*found) for part, found in parts if found) + grids()
 
 
 def main() -> int:
