@@ -14,7 +14,7 @@ METHODS = """
 `benchmarks/oneshot.py`: the SQuAD models above, pruned once in different ways ([oneshot.md](oneshot.md) says what each
 does), F1. {questions}; data-driven methods see {samples} training texts without answers, and only
 rows with `tune` see labels ({tune_steps} updates of biases and layer normalisation). The best of each column without
-labels is bold, if it is ahead of plain magnitude.
+labels is bold, if it is ahead of plain magnitude; a dash was not run.
 """
 PEERS = """
 ## The one-shot methods beside other implementations
