@@ -149,20 +149,26 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def begun(options: argparse.Namespace) -> dict[str, Any]:
+def begun(options: argparse.Namespace, part: str) -> dict[str, Any]:
+    """The report so far. Ends with a message where the file holds other settings, threads or samples."""
     settings = {name: getattr(options, name) for name in SETTINGS}
     if not options.out.exists():
         return {"benchmark": "answers", "settings": settings, "scores": [], "speeds": []}
     report: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8"))
     if report["settings"] != settings:
         sys.exit(f"error: {options.out} was made with {report['settings']}; choose another --out.")
+    for row in report[part]:
+        asked, threads = row["asked"], row["run"]["machine"]["threads"]
+        if asked != options.questions or (part == "speeds" and threads != options.threads):
+            sys.exit(f"error: {options.out} has --questions {asked}, --threads {threads}; choose another --out.")
     return report
 
 
 def main(argv: list[str]) -> None:
     options, engine = arguments(argv), kernel()
     torch.set_num_threads(options.threads)
-    report, (part, step) = begun(options), STEPS[options.step]
+    part, step = STEPS[options.step]
+    report = begun(options, part)
     known = {(row["spec"], row["engine"]) for row in report[part]}
     run = {
         "command": command_line([sys.argv[0], *argv]),
@@ -175,7 +181,7 @@ def main(argv: list[str]) -> None:
         for spec in options.specs:
             engines = [name for name in options.engines if fits(name, spec) and (spec, name) not in known]
             for name, row in step(Pruned(spec, options, data, Path(folder)), engines) if engines else []:
-                report[part].append({"spec": spec, "engine": name, **row, "run": run})
+                report[part].append({"spec": spec, "engine": name, "asked": options.questions, **row, "run": run})
                 write_json(options.out, report)
                 numbers = {
                     key: value for key, value in row.items() if key in ("f1", "questions_per_second", "speed_up")

@@ -49,7 +49,7 @@ def bare_card(
     packed = (folder / PACKED).exists()
     spec, pruned = record.get("spec"), record.get("spec") or record.get("mask_from")
     with_cram = bool(compressions(_training(record)))
-    source = base_model or record.get("model", "")
+    source = base_model or record.get("model") or tuning.get("model", "")
     data = ModelCardData(
         base_model=source if is_hub_id(source) else None,
         library_name=None if packed else "transformers",
@@ -64,6 +64,7 @@ def bare_card(
         f"# {text.PLACE}\n\n{_what(architecture, record, trained_for)}",
         text.unpacking() if packed else text.loading(auto_class, tag or ""),
         *([] if packed else [text.pruning(auto_class, "topk:0.9" if pruned else "topk:0.5", "", already=pruned)]),
+        *([_tuned(record["tuned"])] if record.get("tuned") else []),
         *([_made(record)] if record else []),
         *([_tuned(tuning)] if tuning else []),
         text.ENDING,

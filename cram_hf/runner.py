@@ -124,6 +124,7 @@ def _run_once(task: Task, flags: Flags, argv: list[str], baseline: Results | Non
         data_collator=data.collator,
         processing_class=tokenizer,
         preprocess_logits_for_metrics=data.preprocess_logits,
+        callbacks=list(data.callbacks),
     )
     trainer.exact_loss = True  # for the baseline too
     for spec in output.export:

@@ -48,7 +48,7 @@ ANSWERS = """
 `benchmarks/answers.py`: the model `{model}`, dense and pruned once, {batch} window(s) a call. F1 is over
 {questions:,} questions of SQuAD's development set. The time is of a fixed sample of {timed:,}, {threads} thread(s):
 the engines of one compression take turns on each batch, and the speed-up is over PyTorch fp32 in the same run. The
-fastest engine of a compression stands in bold.
+fastest engine of a compression stands in bold; a dash was not scored.
 """
 BENCH = """
 ## What `cram-hf bench` prints
@@ -104,20 +104,21 @@ def origin(path: Path, run: Any) -> str:
 
 def origins(path: Path, rows: list[Row]) -> str:
     """Several commands that wrote one file, and once what is the same for them."""
-    runs = {row["run"]["command"]: row["run"] for row in rows}
+    runs = {row["run"]["command"] + row["run"]["created"]: row["run"] for row in rows}
     peers = {name: version for run in runs.values() for name, version in run["peers"].items()}
     groups: dict[str, list[str]] = {}
-    for command, run in runs.items():
-        groups.setdefault(surroundings(run | {"peers": peers}), []).append(command)
+    for run in runs.values():
+        groups.setdefault(surroundings(run | {"peers": peers}), []).append(run["command"])
     parts = (f"\n{place}:\n\n```bash\n" + "\n".join(own) + "\n```\n" for place, own in groups.items())
     return f"\nFile: `{path.relative_to(ROOT)}`.\n" + "".join(parts)
 
 
 def answered(content: Any) -> list[Row]:
-    """The engines whose score and speed are both known, in the order of the speeds; the run is that of the speed."""
-    scores = {(row["spec"], row["engine"]): row for row in content["scores"]}
-    pairs = [(scores.get((row["spec"], row["engine"])), row) for row in content["speeds"]]
-    return [{**row, "f1": score["f1"]} for score, row in pairs if score]
+    """The speeds, those of a compression together, each with its F1: `None` where it was not scored."""
+    scores = {(row["spec"], row["engine"]): row["f1"] for row in content["scores"]}
+    specs = list(dict.fromkeys(row["spec"] for row in content["speeds"]))
+    rows = sorted(content["speeds"], key=lambda row: specs.index(row["spec"]))
+    return [{**row, "f1": scores.get((row["spec"], row["engine"]))} for row in rows]
 
 
 def answers(path: Path, content: Any) -> str:
@@ -126,7 +127,8 @@ def answers(path: Path, content: Any) -> str:
         rows = list(group)
         best = max(row["speed_up"] for row in rows)
         for row in rows:
-            numbers = [f"{row['f1']:.2f}", f"{row['questions_per_second']:.1f}", f"{row['ms_per_question']:.1f}"]
+            score = "-" if row["f1"] is None else f"{row['f1']:.2f}"
+            numbers = [score, f"{row['questions_per_second']:.1f}", f"{row['ms_per_question']:.1f}"]
             cells.append([words(row["spec"]), ENGINES[row["engine"]], *numbers, bold(row["speed_up"], best)])
     columns = ["zeros", "engine", "F1", "questions a second", "ms a question", "speed-up"]
     picture = f"\n![F1 against milliseconds a question]({PICTURE.name})\n"
@@ -188,7 +190,8 @@ def draw(content: Any) -> None:
 
     figure = Figure((9.0, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
     axes = figure.add_subplot()
-    rows = sorted(answered(content), key=lambda row: (list(ENGINES).index(row["engine"]), -row["f1"]))
+    scored = [row for row in answered(content) if row["f1"] is not None]
+    rows = sorted(scored, key=lambda row: (list(ENGINES).index(row["engine"]), -row["f1"]))
     for engine, group in groupby(rows, key=lambda row: row["engine"]):
         maker, kind = ENGINES[engine].rsplit(" ", 1)
         points = list(group)

@@ -122,6 +122,12 @@ class TestWhatIsWritten:
         _, model = pruned(capsys, folder, str(tmp_path / "packed"))
         assert all(torch.equal(mask, kept(other)[name]) for name, mask in kept(model).items())
 
+    def test_a_mask_whose_channels_were_reordered_is_refused(self, folder, tmp_path, capsys):
+        assert main(["prune", folder, "--to", "nm:2:4", "--permute", "--out", str(tmp_path / "moved")]) == 0
+        capsys.readouterr()
+        assert main(["prune", folder, "--mask_from", str(tmp_path / "moved"), "--out", str(tmp_path / "out")]) == 2
+        assert "moved was pruned with --permute: its channels lie in another order" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("words", "said"),
         [

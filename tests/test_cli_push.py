@@ -166,8 +166,8 @@ def test_ctrl_c_is_told_with_the_command_to_try_again(folder, hub, online, capsy
         assert main(["push", *words, "--hub_token", TOKEN]) == 130
     assert capsys.readouterr() == (
         "",
-        "error: stopped by Ctrl-C\nmini: the push is not done. Nothing on disk has changed. To try again: "
-        f"cram-hf push {folder} --repo-id mini --license mit --public\n",
+        "error: stopped by Ctrl-C; mini: stopped before the Hub confirmed it. Nothing on disk has changed. To try "
+        f"again: cram-hf push {folder} --repo-id mini --license mit --public\n",
     )
     assert {path: path.read_bytes() for path in Path(folder).iterdir()} == before
     assert main(["push", *words]) == 0

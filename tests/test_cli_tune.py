@@ -107,6 +107,18 @@ class TestWhatIsWritten:
         assert json.loads(files["tuning.json"])["labels"] is True
         assert str(tmp_path) not in card + files["tuning.json"].decode() + files["pruning.json"].decode()
 
+    def test_later_commands_do_not_forget_that_labels_were_used(self, pruned, squad, tmp_path, capsys):
+        first = tuned(capsys, pruned, tmp_path / "out", *squad, *STEPS)
+        again = tuned(capsys, str(tmp_path / "out"), tmp_path / "again", *squad, *STEPS)
+        assert (first["before"], again["before"]) == (None, first)
+        assert main(["pack", str(tmp_path / "out"), "--out", str(tmp_path / "packed")]) == 0
+        assert main(["prune", str(tmp_path / "out"), "--to", "topk:0.7", "--out", str(tmp_path / "more")]) == 0
+        assert json.loads((tmp_path / "packed" / "tuning.json").read_text()) == first
+        for folder in ("packed", "more"):
+            card = read_folder(tmp_path / folder, "me/tuned").files["README.md"].decode()
+            assert card.count("**with labels**") == 1
+        assert card.index("## Tuning\n") < card.index("## Pruning\n")
+
     def test_a_seed_draws_the_rows_and_gives_the_same_model_again(self, pruned, squad, tmp_path, capsys):
         for name, seed in {"a": "1", "b": "1", "c": "2"}.items():
             tuned(capsys, pruned, tmp_path / name, *squad, *STEPS, "--seed", seed)
@@ -165,7 +177,7 @@ class TestMistakes:
             "error: --max_steps 0: a whole number from 1 on.",
             "--per_device_train_batch_size 0: a whole number from 1 on.",
             "--learning_rate -1.0: a number above 0. Type e.g. --learning_rate 0.001.",
-            "There is nothing to train on. Add --train_file FILE or --dataset_name NAME, with labels.",
+            "There is nothing to train on. Add --train_file FILE, --dataset_name NAME or --glue_dir FOLDER.",
         ]
         told = refused(capsys, pruned, "--out", str(tmp_path / "out"), *words, "--task", "sqaud")
         assert "\n--task sqaud: there are squad, mlm, glue" in told
@@ -174,7 +186,14 @@ class TestMistakes:
         ("words", "sentence"),
         [
             (["--learning_rate", "nan"], "--learning_rate nan: a number above 0."),
-            (["--learning_rate", "1e30"], "the loss became nan, so nothing was written: --learning_rate 1e+30 is too"),
+            (
+                ["--learning_rate", "1e30"],
+                "the training diverged (mean loss nan), so nothing was written: --learning_ra",
+            ),
+            (
+                ["--learning_rate", "1e38", "--max_steps", "1"],
+                "), so nothing was written: --learning_rate 1e+38 is too l",
+            ),
             (["--task", "sqaud"], "--task sqaud: there are squad, mlm, glue"),
             (["--line_by_line"], "--line_by_line: no flag of the task squad."),
             (["--doc_stride", "70"], "--doc_stride 70: must be at least 0 and less than --max_seq_length 64"),

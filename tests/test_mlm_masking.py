@@ -6,7 +6,7 @@ import pytest
 import torch
 from datasets import Dataset
 from squad_fixtures import tiny_tokenizer
-from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
+from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast, TrainerState
 
 from cram_hf.tasks.mlm_masking import Masking, MaskingCollator, mask_once, masking_of
 
@@ -168,6 +168,15 @@ class TestCollator:
         assert torch.equal(torch.get_rng_state(), before)
         assert not torch.equal(MaskingCollator(masking, pad_id=0, seed=5)(rows)["labels"], labels)
         assert not torch.equal(MaskingCollator(masking, pad_id=0, seed=4)(rows[::-1])["labels"].flip(0), labels)
+
+    def test_one_row_gets_other_masks_in_each_epoch_and_the_same_again_in_a_resumed_one(self, masking):
+        collator, row = MaskingCollator(masking, pad_id=0, seed=4), [{"input_ids": text(1, 32)[0].tolist()}]
+        found = []
+        for epoch in (0, 1.0, 1.5, 2.0):
+            collator.on_epoch_begin(None, TrainerState(epoch=epoch), None)
+            found.append(tuple(collator(row)["labels"][0].tolist()))
+        assert found[1] == found[2]
+        assert len(set(found)) == 3
 
     def test_masks_whole_words_where_rows_know_them(self, masking):
         rows = [

@@ -139,11 +139,13 @@ class TestFromACheckpoint:
         assert len(logged) == 2  # after update 2 and at the end
 
 
-@pytest.mark.parametrize("streaming", [[], ["--streaming"]])
-def test_goes_on_from_the_last_checkpoint(workshop, tmp_path, monkeypatch, streaming):
+@pytest.mark.parametrize(
+    "more", [["--streaming"], ["--max_train_samples", "12"]]
+)  # the latter: three updates an epoch
+def test_goes_on_from_the_last_checkpoint(workshop, tmp_path, monkeypatch, more):
     """Bit for bit: masks, weights, AdamW's state, rates and compressors are those of the uninterrupted run."""
     flags = ["--model_name_or_path", str(workshop / "model"), "--save_strategy", "steps", "--save_steps", "2"]
-    flags += ["--max_steps", "5", "--compressors", "topk:0.5", "nm:2:4", *streaming]
+    flags += ["--max_steps", "5", "--compressors", "topk:0.5", "nm:2:4", "--dropout", "0.1", *more]
     rows = []
     for name, stop, code in (("whole", None, 0), ("killed", 3, 130), ("killed", None, 0)):
         with monkeypatch.context() as patch:

@@ -196,7 +196,10 @@ def test_ctrl_c_while_a_script_pushes_does_not_ask_for_the_training_again(worksh
     monkeypatch.setattr("cram_hf.publish.push.HfApi.create_commit", stop)
     assert main(Squad(), workshop) == 130
     told = capsys.readouterr().err
-    assert "error: stopped by Ctrl-C; me/mini: the push is not done. Nothing on disk has changed. To try " in told
+    assert (
+        "error: stopped by Ctrl-C; me/mini: stopped before the Hub confirmed it. Nothing on disk has changed. To"
+        in told
+    )
     assert f"again: cram-hf push {tmp_path / 'mini'} --repo-id me/mini" in told
     assert "the same command goes on" not in told
     assert TOKEN not in told

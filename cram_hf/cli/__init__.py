@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return USER_MISTAKE
     except KeyboardInterrupt as stop:
-        sys.stderr.write(STOPPED_TEXT + (f"{stop}\n" if str(stop) else ""))
+        sys.stderr.write(f"{STOPPED_TEXT[:-1]}; {stop}\n" if str(stop) else STOPPED_TEXT)
         return STOPPED
 
 

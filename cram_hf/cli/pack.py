@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Any
 
+from ..card_bare import RECORDED
 from ..export import appearing, check_free
 from ..packed import FILE_NAME, dense_size, save_packed
 from .models import load_checkpoint, weights_of
@@ -14,6 +16,8 @@ from .size import megabytes
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the folder, whole or not at all, and returns what it is and how many bytes.
+
+    The records of `cram-hf prune` and `tune` in a local MODEL come along.
 
     Raises:
         FileExistsError: `--out` exists and is not an empty folder.
@@ -30,6 +34,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             model.generation_config.save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
+        for record in (file for name in RECORDED if (file := Path(args.model) / name).exists()):
+            shutil.copyfile(record, folder / record.name)
     return {
         "model": args.model,
         "out": args.out,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..arguments import CrAMArguments
+from ..card_bare import TUNING, read_record
 from ..compressors import Compressor, TopK
 from ..compressors.base import prune_ as mask_
 from ..export import appearing, check_free, export
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         result = {
             "model": args.model,
             "trained": how,
+            "tuned": tuned_before(Path(args.model)),
             "out": args.out,
             "spec": None if masks else compressor.spec,
             "mask_from": args.mask_from,
@@ -112,6 +114,11 @@ def trained(folder: Path) -> dict[str, Any] | None:
         return {"compressors": []}
     defaults = {field.name: field.default for field in fields(CrAMArguments)}
     return {name: results.config.get(name, None if name in ALWAYS_TOLD else defaults[name]) for name in METHOD}
+
+
+def tuned_before(folder: Path) -> dict[str, Any] | None:
+    """Returns the record of `cram-hf tune` in a model's folder, `None` where there is none."""
+    return read_record(folder / TUNING) if (folder / TUNING).exists() else None
 
 
 def _told(how: dict[str, Any]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor, nn
 
+from ..card_bare import PRUNING, read_record
 from .models import load_checkpoint, weights_of
 
 
@@ -19,11 +21,14 @@ def read_masks(args: argparse.Namespace, model: nn.Module, weights: Mapping[str,
         weights: its compressible weights.
 
     Raises:
-        ValueError: `--mask_from` cannot be loaded, its compressible weights have other names or shapes than `weights`,
+        ValueError: `--mask_from` cannot be loaded, was pruned with `--permute` as far as its record tells, its
+            compressible weights have other names or shapes than `weights`,
             or none of their values is zero.
     """
+    given, record = f"--mask_from {args.mask_from}", Path(args.mask_from) / PRUNING
+    if record.exists() and read_record(record).get("permute"):
+        raise ValueError(f"{given} was pruned with --permute: its channels lie in another order than those of MODEL.")
     other, _ = load_checkpoint(args.mask_from, args.trust_remote_code)
-    given = f"--mask_from {args.mask_from}"
     try:
         theirs = weights_of(other, args)
     except ValueError as error:

@@ -19,6 +19,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import TrainingArguments
 
+from ..card_bare import TUNING
 from ..compressors import TopK
 from ..export import appearing, check_free, export
 from ..oneshot import tune_
@@ -31,16 +32,16 @@ from ..tasks.base import Task, TaskData
 from .evaluating import as_trained, fitting, gpu_of, task_of
 from .models import weights_of
 from .prune import RECORD as PRUNING
+from .prune import tuned_before
 
-RECORD = "tuning.json"
 POOL = 10  # of a training set so many times the rows that the steps use are read, as `choose` does for its layers
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the tuned model, whole or not at all, and returns what was trained, on what, and how sparse it is.
 
-    The folder also gets `tuning.json`, which is what is returned, and the `pruning.json` of the model where there is
-    one, unchanged.
+    The folder also gets `tuning.json`, which is what is returned, and the `pruning.json` of the model where it is a
+    local folder with one, unchanged. A `tuning.json` of the model goes into the new one, as `before`.
 
     Raises:
         FileExistsError: `--out` exists and is not an empty folder.
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "out": args.out,
             "task": data.task,
             "labels": True,
+            "before": tuned_before(Path(args.model)),
             "steps": args.max_steps,
             "learning_rate": args.learning_rate,
             "batch_size": settings.train_batch_size,
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "command": command_line(sys.argv),
             **environment(threads=torch.get_num_threads(), gpu=gpu_of(settings)),
         }
-        write_json(folder / RECORD, result)
+        write_json(folder / TUNING, result)
         if (record := Path(args.model) / PRUNING).exists():
             shutil.copyfile(record, folder / PRUNING)
     return result
@@ -122,7 +124,9 @@ def _checked(args: argparse.Namespace) -> tuple[Task, Any]:
         task, words = task_of(args)
         task_args = as_trained(args.model, task, words)
         if not any(getattr(task_args, flag, None) for flag in ("train_file", "dataset_name", "glue_dir")):
-            problems.append("There is nothing to train on. Add --train_file FILE or --dataset_name NAME, with labels.")
+            problems.append(
+                "There is nothing to train on. Add --train_file FILE, --dataset_name NAME or --glue_dir FOLDER."
+            )
     except ValueError as error:
         problems.append(str(error))
     if problems:
@@ -151,18 +155,21 @@ def _tune(model: nn.Module, weights: dict[str, nn.Parameter], data: TaskData, se
     """Tunes the model, which is on the CPU and in its own dtype again afterwards, and returns the mean training loss.
 
     Raises:
-        ValueError: the loss is no number.
+        ValueError: the loss, or what was trained, is no finite number.
         RuntimeError: a zero is not where it was.
     """
     zeros = {name: weight == 0 for name, weight in weights.items()}
     dtype = next(iter(weights.values())).dtype
     model.float()  # half precision would round the steps away
     with redirect_stdout(io.StringIO() if settings.disable_tqdm else sys.stderr):  # Trainer prints its last log
-        loss = tune_(model, weights, args=settings, train_dataset=data.train, data_collator=data.collator)
+        sets = {"train_dataset": data.train, "data_collator": data.collator, "callbacks": list(data.callbacks)}
+        loss = tune_(model, weights, args=settings, **sets)
     model.to(device="cpu", dtype=dtype)
-    if not math.isfinite(loss):
+    finite = all(bool(p.isfinite().all()) for p in small_parameters(model, weights).values())  # in half precision too
+    if not (finite and math.isfinite(loss)):
         raise ValueError(
-            f"the loss became {loss}, so nothing was written: --learning_rate {settings.learning_rate} is too large "
+            f"the training diverged (mean loss {loss:.4g}), so nothing was written: --learning_rate "
+            f"{settings.learning_rate} is too large "
             "for this model. Type a smaller one."
         )
     if moved := [name for name, weight in weights.items() if not torch.equal(weight == 0, zeros[name])]:

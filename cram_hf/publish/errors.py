@@ -42,7 +42,7 @@ def told(repo_id: str, retry: str) -> Iterator[None]:
         ) from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
-            f"{repo_id}: the push is not done. Nothing on disk has changed. To try again: {retry}"
+            f"{repo_id}: stopped before the Hub confirmed it. Nothing on disk has changed. To try again: {retry}"
         ) from stop
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from datasets import Dataset, IterableDataset
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 Logits = tuple[np.ndarray, ...]
 
@@ -64,6 +70,8 @@ class TaskData:
             Reduces a batch's logits, given them and the labels, to what `compute_metrics` needs.
         prepare_model (`Callable`, *optional*):
             Called with the loaded model before training; its parameters stay as they are.
+        callbacks (`Sequence[TrainerCallback]`, *optional*):
+            What the trainer has to call.
     """
 
     train: Dataset | IterableDataset | None
@@ -78,6 +86,7 @@ class TaskData:
     model_config: dict[str, Any] = field(default_factory=dict)
     preprocess_logits: Callable[[Any, Any], Any] | None = None
     prepare_model: Callable[[PreTrainedModel], Any] | None = None
+    callbacks: Sequence[TrainerCallback] = ()
 
 
 class Task(Protocol):

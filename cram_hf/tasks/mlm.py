@@ -90,18 +90,20 @@ class MaskedLM:
         if task_args.train_tokenizer:
             config = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
             report["tokenizer"] = {"trained": True, "tokens": len(tokenizer)}
+        collator = sets.collator()
         return TaskData(
             train,
             evaluation,
             evaluation,
             None,
-            sets.collator(),
+            collator,
             report,
             task=self.name,
             main_metric="perplexity",
             model_config=config,
             preprocess_logits=reduce_logits,
             prepare_model=partial(_make_ready, longest=longest),
+            callbacks=[collator],
         )
 
 

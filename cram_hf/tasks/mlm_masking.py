@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
 from cram_hf.tasks.mlm_features import Columns, special_ids
 
@@ -112,14 +112,14 @@ def mask_once(batch: Columns, indices: list[int], masking: Masking) -> Columns:
     return {"input_ids": inputs, "labels": labels}
 
 
-@dataclass(frozen=True)
-class MaskingCollator:
+@dataclass
+class MaskingCollator(TrainerCallback):
     """
     Makes a batch: rows with `labels` are only padded, the others masked.
 
-    The masks are a function of the seed and the batch's tokens: rows that meet in another order, as in the next
-    epoch, get other masks. No state is kept and no random number of torch's own used, since batches are made ahead of
-    the update that takes them, by several workers maybe, and a run that goes on from a checkpoint needs the same.
+    The masks are a function of the seed, the epoch and the batch's tokens. No random number of torch's own is used,
+    since batches are made ahead of the update that takes them, by several workers maybe, and a run that goes on from a
+    checkpoint needs the same. Given to a Trainer as a callback too, it learns the epoch.
 
     Args:
         masking ([`Masking`]): how rows without labels are masked.
@@ -128,6 +128,7 @@ class MaskingCollator:
         left (`bool`, *optional*, defaults to `False`): whether padding stands on the left.
         width (`int`, *optional*): length of every batch; that of its longest row if not given.
         multiple (`int`, *optional*, defaults to 1): the length is rounded up to a multiple of it.
+        epoch (`int`, *optional*, defaults to 0): passes over the data that are done.
     """
 
     masking: Masking
@@ -136,6 +137,11 @@ class MaskingCollator:
     left: bool = False
     width: int | None = None
     multiple: int = 1
+    epoch: int = 0
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Draws other masks from here on, the same as ever in this epoch."""
+        self.epoch = int(state.epoch or 0)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Returns `input_ids`, `attention_mask` and `labels`, (rows, length)."""
@@ -151,7 +157,8 @@ class MaskingCollator:
 
     def _generator(self, ids: Tensor) -> Generator:
         """Returns the random numbers of a batch with these tokens."""
-        digest = hashlib.blake2b(ids.numpy().tobytes(), digest_size=8, salt=self.seed.to_bytes(8, "little"))
+        known = b"".join(number.to_bytes(8, "little") for number in (self.seed, self.epoch))
+        digest = hashlib.blake2b(ids.numpy().tobytes(), digest_size=8, salt=known)
         return Generator().manual_seed(int.from_bytes(digest.digest(), "little", signed=True))
 
     def _padded(self, values: list[list[int]], filler: int) -> Tensor:
