@@ -2,6 +2,7 @@
 // With an argument, one layer whose columns lie outside of W: an assert must end the program.
 #include "kernel.cpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -33,11 +34,13 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind
   for (auto& v : bias) v = number();
   for (auto& v : w) v = std::abs(number()) < zeros ? 0 : held(number(), kind);
   std::vector<int32_t> ends;
-  std::vector<uint8_t> columns;
+  std::vector<uint8_t> columns, order;
   std::vector<float> wide;
   for (int64_t t = 0; t < tiles; t++) {
     ends.push_back(int32_t(columns.size()));
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t p = 0; p < rows; p++) {  // within a block backwards
+      const int64_t block = p / ROWS * ROWS, last = std::min(rows, block + ROWS) - 1, r = last - (p - block);
+      order.push_back(uint8_t(r - block));
       const size_t before = columns.size();
       for (int64_t k = t * tile; k < width && k < (t + 1) * tile; k++)
         if (w[r * width + k] != 0) columns.push_back(uint8_t(k - t * tile)), wide.push_back(w[r * width + k]);
@@ -61,8 +64,8 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind
   std::vector<int32_t> totals(rows);
   for (int64_t i = 0; i < rows * width; i++) totals[i / width] += kind == BYTES ? int32_t(w[i]) : 0;
   const void* all[] = {wide.data(), narrow.data(), bytes.data()};
-  if (cram_hf_linear(x.data(), bias.data(), y.data(), tokens, rows, width, ends.data(), columns.data(), all[kind],
-                     peaks.data(), totals.data(), tile, kind, level, threads, nullptr))
+  if (cram_hf_linear(x.data(), bias.data(), y.data(), tokens, rows, width, ends.data(), order.data(), columns.data(),
+                     all[kind], peaks.data(), totals.data(), tile, kind, level, threads, nullptr))
     return false;
   for (int64_t n = 0; n < tokens; n++)
     for (int64_t r = 0; r < rows; r++) {

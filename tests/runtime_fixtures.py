@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cram_hf.runtime import kernel
-from cram_hf.runtime.library import LEVELS, Kernel
+from cram_hf.runtime.library import Kernel
 
 needs_kernel = pytest.mark.skipif(kernel() is None, reason="the package was installed without a C++ compiler")
-AVAILABLE = LEVELS[: LEVELS.index(found.level) + 1] if (found := kernel()) else ()
+AVAILABLE = found.levels if (found := kernel()) else ()
 
 CASES = {
     "rows": st.integers(0, 70) | st.integers(250, 530),

@@ -9,14 +9,17 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CFUNCTYPE, c_uint, c_void_p, cast
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from runtime_fixtures import AVAILABLE, CASES, at, inputs, needs_kernel, product, sparse
+from torch import nn
 
 from cram_hf.runtime import kernel, pack
-from cram_hf.runtime.library import LEVELS
+from cram_hf.runtime.choice import choose
+from cram_hf.runtime.library import LEVELS, Kernel
 
 pytestmark = needs_kernel
 SOURCE = Path(__file__).parents[1] / "cram_hf" / "runtime" / "kernel.cpp"
@@ -95,6 +98,11 @@ def test_without_openmp_it_starts_threads_of_its_own(monkeypatch, level):
     assert torch.equal(engine.linear(x, packed, None), alone)
 
 
+def processor() -> str:
+    described = Path("/proc/cpuinfo")
+    return described.read_text() if described.exists() else ""
+
+
 WORK = CFUNCTYPE(None, c_void_p)
 
 
@@ -170,14 +178,39 @@ def test_denormals_are_numbers_in_fp32_as_in_a_dense_layer(monkeypatch, level):
     assert torch.equal(y, torch.nn.functional.linear(x, weight))
 
 
-def test_a_level_can_be_asked_for_in_the_environment(monkeypatch):
-    monkeypatch.setenv("CRAM_HF_RUNTIME", "plain")
+@pytest.mark.parametrize("level", AVAILABLE)
+def test_a_level_can_be_asked_for_in_the_environment(monkeypatch, level):
+    monkeypatch.setenv("CRAM_HF_RUNTIME", level)
     kernel.cache_clear()
     found = kernel()
     monkeypatch.undo()
     kernel.cache_clear()
     assert found is not None
-    assert found.level == "plain"
+    assert (found.level, found.levels) == (level, AVAILABLE)
+
+
+def test_the_fastest_level_is_taken_which_on_intel_is_not_that_of_bf16_dot_products(monkeypatch):
+    class Library:
+        """What a processor with bf16 dot products says, and which level it takes."""
+
+        cram_hf_linear = SimpleNamespace()
+        cram_hf_level = staticmethod(lambda: 4)
+
+        def __init__(self, choice: int) -> None:
+            self.cram_hf_choice = lambda: choice
+
+    for choice, level, auto in ((3, "avx512_vnni", "fp32"), (4, "avx512_bf16", "bf16")):
+        engine = Kernel(Library(choice))  # type: ignore[arg-type]
+        assert engine.level == level
+        assert Kernel(Library(choice), "avx512_bf16").level == "avx512_bf16"  # type: ignore[arg-type]
+        monkeypatch.setattr("cram_hf.runtime.choice.kernel", lambda engine=engine: engine)
+        assert choose(nn.Identity(), "auto", None).precision == auto
+    engine = kernel()
+    assert engine is not None
+    if "GenuineIntel" in processor():
+        assert engine.level != "avx512_bf16"
+    else:
+        assert engine.level == engine.levels[-1]
 
 
 def built(compiler: str, flags: list[str], folder: Path) -> Path:

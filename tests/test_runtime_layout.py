@@ -33,13 +33,26 @@ def test_zeros_of_either_sign_are_left_out():
     assert pack(torch.tensor([[0.0, -0.0, 1.0]])).kept == 1
 
 
-def test_the_layout_is_tile_after_tile_and_row_after_row():
+def test_the_layout_is_tile_after_tile_and_in_a_tile_the_fullest_row_first():
     weight = torch.zeros(2, 130)
     weight[0, 5], weight[1, 0], weight[1, 127], weight[0, 129] = 1.0, 2.0, 3.0, 4.0
     packed = pack(weight)
-    assert packed.ends.tolist() == [0, 1, 3, 3, 4, 4]
-    assert packed.columns.tolist() == [5, 0, 127, 1]
-    assert packed.values.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert packed.ends.tolist() == [0, 2, 3, 3, 4, 4]
+    assert packed.order.tolist() == [1, 0, 0, 1]
+    assert packed.columns.tolist() == [0, 127, 5, 1]
+    assert packed.values.tolist() == [2.0, 3.0, 1.0, 4.0]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_rows_are_put_in_order_within_their_block_alone_and_equal_ones_stay(precision):
+    packed = pack(sparse(600, 300, 0.8), precision)
+    tiles = len(packed.ends) // 601
+    lengths = packed.ends.view(tiles, 601).diff()
+    for order, length in zip(packed.order.view(tiles, 600), lengths, strict=True):
+        for places, lasts in zip(order.split(256), length.split(256), strict=True):
+            assert sorted(places.tolist()) == list(range(len(places)))
+            assert bool((lasts.diff() <= 0).all())
+    assert pack(torch.ones(300, 5), precision).order.tolist() == [*range(256), *range(44)]
 
 
 def test_in_bf16_an_odd_weight_is_stored_in_two_parts():

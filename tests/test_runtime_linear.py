@@ -143,10 +143,8 @@ def test_it_has_no_parameters_and_says_what_it_is():
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_the_operator_has_a_shape_without_data(precision):
     packed, x = SparseLinear.from_linear(layer(), precision).packed, inputs(6, 60).reshape(2, 3, 60)
-    torch.library.opcheck(
-        linear_module.sparse_linear,
-        (x, packed.ends, packed.columns, packed.values, packed.peaks, packed.totals, inputs(1, 40)[0], 40, 60),
-    )
+    weight = (packed.ends, packed.order, packed.columns, packed.values, packed.peaks, packed.totals)
+    torch.library.opcheck(linear_module.sparse_linear, (x, *weight, inputs(1, 40)[0], 40, 60))
 
 
 @needs_kernel

@@ -31,15 +31,15 @@ def round_rows(there: Array, kept: Tensor) -> tuple[Array, Tensor, Tensor, Tenso
     """
     if there.shape[1] > WIDEST:
         raise ValueError(f"the matrix has {there.shape[1]:,} columns; int8 takes {WIDEST:,}. Use fp32 or bf16.")
-    if not bool(kept.isfinite().all()):
-        raise ValueError(
-            "the matrix holds a value that is not finite, so that int8 has no scale for its row. Use fp32 or bf16."
-        )
     counts = np.count_nonzero(there, axis=1)
     full = counts > 0
     begins = (np.cumsum(counts) - counts)[full]
     values, peaks, totals = kept.float().numpy(), np.zeros(len(there), np.float32), np.zeros(len(there), np.int32)
-    peaks[full] = np.maximum.reduceat(np.abs(values), begins)
+    peaks[full] = np.maximum.reduceat(np.abs(values), begins)  # a NaN is the greatest
+    if not np.isfinite(peaks).all():
+        raise ValueError(
+            "the matrix holds a value that is not finite, so that int8 has no scale for its row. Use fp32 or bf16."
+        )
     scaled = values.astype(np.float64)
     scaled *= STEPS
     scaled /= np.repeat(np.where(peaks == 0, np.float32(1), peaks), counts)

@@ -25,8 +25,10 @@ namespace {
 typedef void (*Team)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel of the OpenMP that PyTorch loaded
 
 // Kept weights lie tile after tile (a tile: `tile` columns of W), row after row: values[i] stands in column columns[i] of
-// the tile. Row r of tile t is values[ends[t * (rows + 1) + r]] up to ends[... + 1]. Halves (bf16) come in pairs, bytes
-// in fours: a byte q of row r stands for q * peaks[r] / 127, and totals[r] is the sum of the row's bytes.
+// the tile. The rows of a tile lie in blocks of ROWS, in a block the fullest first, so that a row is as long as the one
+// before it nearly always and the processor foresees its end: place p of tile t holds row
+// p / ROWS * ROWS + order[t * rows + p], as values[ends[t * (rows + 1) + p]] up to ends[... + 1]. Halves (bf16) come in
+// pairs, bytes in fours: a byte q of row r stands for q * peaks[r] / 127, and totals[r] is the sum of the row's bytes.
 enum Kind { FLOATS, HALVES, BYTES };
 
 struct Linear {
@@ -34,7 +36,7 @@ struct Linear {
   float* y;
   int64_t tokens, rows, width;
   const int32_t* ends;
-  const uint8_t* columns;
+  const uint8_t *order, *columns;
   const void* values;
   const float* peaks;
   const int32_t* totals;
@@ -51,7 +53,7 @@ struct Level {
   void (*rows)(const Linear&, int64_t first, int64_t from, int64_t to, const float* panel, float* sums);
 };
 
-constexpr int64_t ROWS = 256;     // of y in a task: their sums stay in the L2 cache
+constexpr int64_t ROWS = 256;     // of y in a task, and of W in a block: their sums stay in the L2 cache
 constexpr int64_t COLUMNS = 256;  // of x in a task; a multiple of every vector's lanes
 constexpr int64_t ALIGNMENT = 64;
 constexpr float STEPS = 127;
@@ -60,18 +62,20 @@ int64_t up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 template <Kind KIND>
 inline float value(const Linear& l, int64_t i) {
-  if (KIND == FLOATS) return static_cast<const float*>(l.values)[i];
-  if (KIND == BYTES) return static_cast<const int8_t*>(l.values)[i];
-  const uint32_t bits = uint32_t(static_cast<const uint16_t*>(l.values)[i]) << 16;
-  float wide;
-  memcpy(&wide, &bits, sizeof wide);
-  return wide;
+  return KIND == BYTES ? static_cast<const int8_t*>(l.values)[i] : static_cast<const float*>(l.values)[i];
 }
 
 inline void check(const Linear& l, int64_t tile, int64_t i) {  // in debug builds
   assert(i < l.ends[up(l.width, l.tile) / l.tile * (l.rows + 1) - 1]);
   assert(l.columns[i] < l.tile && tile * l.tile + l.columns[i] < l.width);
   (void)l, (void)tile, (void)i;
+}
+
+inline int64_t place(const Linear& l, int64_t tile, int64_t at, int64_t rows) {  // the row there, within its block
+  const int64_t row = l.order[tile * l.rows + at];
+  assert(row < rows);
+  (void)rows;
+  return row;
 }
 
 }  // namespace
@@ -214,7 +218,7 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
 
 extern "C" {
 
-int cram_hf_version() { return 2; }
+int cram_hf_version() { return 3; }
 
 // 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with dot products of bytes, 4 of bf16 too.
 int cram_hf_level() {
@@ -231,14 +235,25 @@ int cram_hf_level() {
 #endif
 }
 
+// The one to take of those. An Intel core does one bf16 dot product in the time of two or three fp32 multiply-adds (measured
+// on an Emerald Rapids), so that the level before it is the faster one there, at bf16 too.
+int cram_hf_choice() {
+  const int level = cram_hf_level();
+#if defined(__x86_64__)
+  if (level == 4 && __builtin_cpu_is("intel")) return 3;
+#endif
+  return level;
+}
+
 // x (tokens, width) and y (tokens, rows) are contiguous. Returns 0, or 1 if there was no memory. The sum of an output
 // runs in the same order whatever the batch and the number of threads.
 int cram_hf_linear(const float* x, const float* bias, float* y, int64_t tokens, int64_t rows, int64_t width,
-                   const int32_t* ends, const uint8_t* columns, const void* values, const float* peaks,
-                   const int32_t* totals, int64_t tile, int kind, int level, int threads, Team team) {
+                   const int32_t* ends, const uint8_t* order, const uint8_t* columns, const void* values,
+                   const float* peaks, const int32_t* totals, int64_t tile, int kind, int level, int threads,
+                   Team team) {
   assert(level >= 0 && level <= cram_hf_level() && threads > 0 && tile > 0 && tile <= 256 && kind >= 0 && kind <= 2);
   try {
-    const Linear linear{x, bias, y, tokens, rows, width, ends, columns, values, peaks, totals, tile, Kind(kind)};
+    const Linear linear{x, bias, y, tokens, rows, width, ends, order, columns, values, peaks, totals, tile, Kind(kind)};
     if (tokens && rows) multiply(linear, LEVELS[level], threads, team);
     return 0;
   } catch (const std::exception&) {
@@ -376,25 +391,33 @@ CRAM_TARGET void pack_floats(const Linear& l, int64_t first, int64_t from, int64
 // registers. Their order is the same whatever V is. With bytes the sums are whole numbers, within a tile below 2^24 and
 // so exact in floats; over the tiles they are added as integers.
 template <int V, Kind KIND>
-CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* out) {
+CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const float* tile = panel + t * l.tile * V * LANES;
-  for (int64_t o = from; o < to; o++, out += V) {
+  for (int64_t o = from; o < to; o++) {
+    const int64_t row = place(l, t, o, to - from);
+    Floats* out = sums + row * V;
     Floats sum[CRAM_SUMS][V];
     for (int v = 0; v < V; v++) {
       sum[CRAM_SUMS - 1][v] = Floats{};
-      sum[0][v] = KIND == BYTES ? Floats{} : t ? out[v] : Floats{} + (l.bias ? l.bias[o] : 0.f);
+      sum[0][v] = KIND == BYTES ? Floats{} : t ? out[v] : Floats{} + (l.bias ? l.bias[from + row] : 0.f);
     }
     const int64_t end = ends[o + 1];
-    for (int64_t p = ends[o]; p < end; p += CRAM_SUMS) {
+    for (int64_t p = ends[o]; p < end; p += 2) {
+      Floats factors[2];
+      if (KIND == HALVES) {
+        uint32_t pair;
+        memcpy(&pair, static_cast<const uint16_t*>(l.values) + p, sizeof pair);
+        factors[0] = (Floats)((Bits{} + pair) << 16), factors[1] = (Floats)((Bits{} + pair) & 0xffff0000u);
+      }
       CRAM_UNROLL
-      for (int s = 0; s < CRAM_SUMS; s++) {
-        if (s && p + s >= end) break;
+      for (int s = 0; s < 2; s++) {
+        if (KIND == FLOATS && s && p + s >= end) break;
         check(l, t, p + s);
         const Floats* x = reinterpret_cast<const Floats*>(tile + l.columns[p + s] * V * LANES);
-        const float factor = value<KIND>(l, p + s);
+        if (KIND != HALVES) factors[s] = Floats{} + value<KIND>(l, p + s);
         CRAM_UNROLL
-        for (int v = 0; v < V; v++) sum[s][v] += factor * x[v];
+        for (int v = 0; v < V; v++) sum[CRAM_SUMS > 1 ? s : 0][v] += factors[s] * x[v];
       }
     }
     for (int v = 0; v < V; v++) {
@@ -427,13 +450,15 @@ CRAM_TARGET void pack_halves(const Linear& l, int64_t first, int64_t from, int64
 }
 
 template <int V>
-CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* out) {
+CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const float* tile = panel + t * l.tile * V * LANES / 2;
-  for (int64_t o = from; o < to; o++, out += V) {
+  for (int64_t o = from; o < to; o++) {
+    const int64_t row = place(l, t, o, to - from);
+    Floats* out = sums + row * V;
     __m512 sum[CRAM_SUMS][V];
     for (int v = 0; v < V; v++) {
-      sum[0][v] = t ? (__m512)out[v] : _mm512_set1_ps(l.bias ? l.bias[o] : 0.f);
+      sum[0][v] = t ? (__m512)out[v] : _mm512_set1_ps(l.bias ? l.bias[from + row] : 0.f);
       sum[1][v] = _mm512_setzero_ps();
     }
     const int64_t end = ends[o + 1];
@@ -484,12 +509,14 @@ CRAM_TARGET void pack_bytes(const Linear& l, int64_t first, int64_t from, int64_
   }
 }
 
-CRAM_TARGET void add_bytes(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* out) {
+CRAM_TARGET void add_bytes(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const __m512i* tile = reinterpret_cast<const __m512i*>(panel) + t * l.tile;
-  for (int64_t o = from; o < to; o++, out += CRAM_VECTORS) {
+  for (int64_t o = from; o < to; o++) {
+    const int64_t row = place(l, t, o, to - from);
+    Floats* out = sums + row * CRAM_VECTORS;
     __m512i sum[CRAM_VECTORS];
-    for (int v = 0; v < CRAM_VECTORS; v++) sum[v] = t ? (__m512i)out[v] : _mm512_set1_epi32(-128 * l.totals[o]);
+    for (int v = 0; v < CRAM_VECTORS; v++) sum[v] = t ? (__m512i)out[v] : _mm512_set1_epi32(-128 * l.totals[from + row]);
     const int64_t end = ends[o + 1];
     for (int64_t p = ends[o]; p < end; p += 4) {
       for (int i = 0; i < 4; i++) check(l, t, p + i);

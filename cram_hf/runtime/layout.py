@@ -15,6 +15,8 @@ Precision = Literal["fp32", "bf16", "int8"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 TILES = {torch.float32: 128, torch.bfloat16: 256, torch.int8: 256}
 """Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB, in int8 half of it: a column is one byte."""
+BLOCK = 256
+"""Rows of a tile that are put in order of their length. The kernel takes them as one task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +24,17 @@ class Packed:
     """A matrix W of (rows, width) without its zeros, as `cram_hf/runtime/kernel.cpp` reads it.
 
     W is cut into tiles of `TILES[dtype]` columns, the last one narrower. The kept weights lie tile after tile, in a
-    tile row after row, in a row by column. In bf16 each row of a tile has an even number of them: the last of an odd
-    number is stored as two that add up to it, so that an infinite activation still gives infinity and not NaN. In int8
-    their number is a multiple of four, filled up with zeros.
+    tile row after row, in a row by column. Each `BLOCK` rows of a tile lie in order of their length, the fullest first
+    and equal ones as in W: a processor guesses that a row is as long as the last one. In bf16 each row of a tile has
+    an even number of weights: the last of an odd number is stored as two that add up to it, so that an infinite
+    activation still gives infinity and not NaN. In int8 their number is a multiple of four, filled up with zeros.
 
     Args:
         shape (`tuple[int, int]`): rows and width of W.
-        ends (`Tensor`): int32 (tiles * (rows + 1),); row r of tile t is `values[ends[i]:ends[i + 1]]` for
-            i = t * (rows + 1) + r.
+        ends (`Tensor`): int32 (tiles * (rows + 1),); place p of tile t is `values[ends[i]:ends[i + 1]]` for
+            i = t * (rows + 1) + p.
+        order (`Tensor`): uint8 (tiles * rows,); place p of tile t holds row `p // BLOCK * BLOCK + order[i]` for
+            i = t * rows + p.
         columns (`Tensor`): uint8 (kept,), the column within the tile.
         values (`Tensor`): fp32, bf16 or int8 (kept,).
         peaks (`Tensor`, *optional*): with int8, fp32 (rows,): a value q of row r stands for q * peaks[r] / 127.
@@ -38,6 +43,7 @@ class Packed:
 
     shape: tuple[int, int]
     ends: Tensor
+    order: Tensor
     columns: Tensor
     values: Tensor
     peaks: Tensor | None = None
@@ -57,7 +63,7 @@ class Packed:
 
     @property
     def nbytes(self) -> int:
-        parts = (self.ends, self.columns, self.values, self.peaks, self.totals)
+        parts = (self.ends, self.order, self.columns, self.values, self.peaks, self.totals)
         return sum(part.nbytes for part in parts if part is not None)
 
 
@@ -99,12 +105,15 @@ def pack_kept(there: Array, kept: Tensor, precision: Precision = "fp32") -> Pack
     tiles = [there[:, first : first + TILES[dtype]] for first in range(0, max(1, width), TILES[dtype])]
     counts = np.stack([np.count_nonzero(tile, axis=1) for tile in tiles])
     begins = (np.cumsum(counts.T) - counts.T.reshape(-1)).reshape(counts.T.shape).T
-    stored = [_tile(*part, kept, dtype) for part in zip(tiles, begins, counts, strict=True)]
+    order = np.lexsort((-counts, np.broadcast_to(np.arange(rows) // BLOCK, counts.shape)))  # by block, then by count
+    parts = zip(tiles, begins, counts, order, strict=True)
+    stored = [_tile(tile[at], begin[at], count[at], kept, dtype) for tile, begin, count, at in parts]
     values, columns = torch.cat([part[2] for part in stored]), np.concatenate([part[1] for part in stored])
     if len(columns) >= 2**31:
         raise ValueError(f"{len(columns):,} weights are kept, at most 2,147,483,647 can be: leave this layer dense.")
     ends = _ends(np.stack([part[0] for part in stored]))
-    return Packed((rows, width), torch.from_numpy(ends), torch.from_numpy(columns), values, peaks, totals)
+    places = torch.from_numpy((order % BLOCK).astype(np.uint8).reshape(-1))
+    return Packed((rows, width), torch.from_numpy(ends), places, torch.from_numpy(columns), values, peaks, totals)
 
 
 def unpack(packed: Packed) -> Tensor:
@@ -118,9 +127,9 @@ def spread(packed: Packed) -> Tensor:
     rows, width = packed.shape
     ends = packed.ends.view(-1, rows + 1).long()
     tile = TILES[packed.values.dtype]
-    segments = torch.arange(len(ends) * rows, device="cpu").repeat_interleave((ends[:, 1:] - ends[:, :-1]).reshape(-1))
-    tiles, row = segments.div(max(1, rows), rounding_mode="floor"), segments.remainder(max(1, rows))
-    places = row * width + tiles * tile + packed.columns
+    row = torch.arange(rows, device="cpu") // BLOCK * BLOCK + packed.order.view(len(ends), rows)
+    begins = row * width + tile * torch.arange(len(ends), device="cpu")[:, None]
+    places = begins.reshape(-1).repeat_interleave((ends[:, 1:] - ends[:, :-1]).reshape(-1)) + packed.columns
     # Added, since a weight may be stored as its two halves.
     dense = torch.zeros(rows * width, dtype=torch.float32, device="cpu")
     return dense.index_add_(0, places, packed.values.float()).view(rows, width)
@@ -146,8 +155,9 @@ def _ends(counts: Array) -> Array:
 
 
 def _tile(there: Array, begins: Array, counts: Array, kept: Tensor, dtype: torch.dtype) -> tuple[Array, Array, Tensor]:
-    """Counts (rows,), columns and values of one tile; row r of it begins at `kept[begins[r]]`."""
-    columns = (np.flatnonzero(there) % max(1, there.shape[1])).astype(np.uint8)
+    """Counts (rows,), columns and values of one tile; its row r begins at `kept[begins[r]]`."""
+    flat, width = np.flatnonzero(there).astype(np.uint32), np.uint32(max(1, there.shape[1]))
+    columns = (flat - flat // width * width).astype(np.uint8)  # a third of the time of a remainder
     places = np.repeat(begins - (np.cumsum(counts) - counts), counts)
     places += np.arange(len(places))
     values = kept[torch.from_numpy(places)].to(dtype)
@@ -157,12 +167,14 @@ def _tile(there: Array, begins: Array, counts: Array, kept: Tensor, dtype: torch
 
 
 def _in_fours(counts: Array, columns: Array, values: Tensor) -> tuple[Array, Array, Tensor]:
-    """Gives each row of a tile a multiple of four values: zeros after the last, in its column."""
+    """Gives each row of a tile a multiple of four values: zeros of column 0 after the last."""
     whole = (counts + 3) // 4 * 4
-    here = np.arange(whole.sum()) - np.repeat(np.cumsum(whole) - whole, whole)
-    added = here >= np.repeat(counts, whole)
-    source = np.arange(len(here)) - np.cumsum(added)
-    return whole, columns[source], values[torch.from_numpy(source)] * torch.from_numpy(~added)
+    ends, own = np.cumsum(whole), np.ones(whole.sum(), dtype=bool)
+    for back in (1, 2, 3):
+        own[ends[whole - counts >= back] - back] = False
+    spaced, filled = np.zeros(len(own), np.uint8), np.zeros(len(own), np.int8)
+    spaced[own], filled[own] = columns, values.numpy()
+    return whole, spaced, torch.from_numpy(filled)
 
 
 def _paired(counts: Array, columns: Array, values: Tensor) -> tuple[Array, Array, Tensor]:

@@ -16,7 +16,7 @@ from .layout import TILES, Packed
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 LEVELS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
 """Instruction sets that the library has code for, each a superset of the one before."""
 KINDS = (torch.float32, torch.bfloat16, torch.int8)
@@ -28,18 +28,21 @@ ALONE = 2**19
 
 
 class Kernel:
-    """The library, at one of `LEVELS`."""
+    """The library, at one of `LEVELS`: by default the fastest one, which need not be the highest."""
 
-    def __init__(self, library: ctypes.CDLL, level: str) -> None:
-        self.level = level
+    def __init__(self, library: ctypes.CDLL, highest: str | None = None) -> None:
+        self.levels = LEVELS[: library.cram_hf_level() + 1]
+        """Those that this processor has."""
+        chosen = library.cram_hf_choice() if highest is None else LEVELS.index(highest)
+        self.level = LEVELS[min(chosen, len(self.levels) - 1)]
         self._linear = library.cram_hf_linear
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-        self._linear.argtypes = [pointer] * 3 + [long] * 3 + [pointer] * 5 + [long] + [whole] * 3 + [pointer]
+        self._linear.argtypes = [pointer] * 3 + [long] * 3 + [pointer] * 6 + [long] + [whole] * 3 + [pointer]
         self._team = _openmp()
 
     @property
     def dots(self) -> bool:
-        """Whether it multiplies in bf16; elsewhere bf16 weights are computed with in fp32."""
+        """Whether it multiplies in bf16; elsewhere rounded operands are multiplied in fp32."""
         return self.level == "avx512_bf16"
 
     def linear(self, x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
@@ -66,6 +69,7 @@ class Kernel:
             x.shape[0],
             *packed.shape,
             packed.ends.data_ptr(),
+            packed.order.data_ptr(),
             packed.columns.data_ptr(),
             packed.values.data_ptr(),
             _address(packed.peaks),
@@ -88,8 +92,8 @@ def kernel() -> Kernel | None:
     Raises:
         ValueError: the environment variable `CRAM_HF_RUNTIME` has an unknown value.
     """
-    wanted = os.environ.get(SWITCH, LEVELS[-1])
-    if wanted not in ("off", *LEVELS):
+    wanted = os.environ.get(SWITCH)
+    if wanted not in (None, "off", *LEVELS):
         raise ValueError(
             f"{SWITCH} is {wanted!r}; it must be off or one of {', '.join(LEVELS)}. Unset it for the best."
         )
@@ -108,7 +112,7 @@ def kernel() -> Kernel | None:
             error,
         )
         return None
-    return Kernel(library, LEVELS[min(LEVELS.index(wanted), int(library.cram_hf_level()))])
+    return Kernel(library, wanted)
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -88,7 +88,7 @@ class SparseLinear(nn.Module):
         packed = self.packed
         # Whoever records the call, or has no data yet, must see an operator.
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor:
-            weight = (packed.ends, packed.columns, packed.values, packed.peaks, packed.totals)
+            weight = (packed.ends, packed.order, packed.columns, packed.values, packed.peaks, packed.totals)
             return sparse_linear(x, *weight, self.bias, *packed.shape)
         return _product(x, packed, self.bias)
 
@@ -144,6 +144,7 @@ class SparseLinear(nn.Module):
 def sparse_linear(
     x: Tensor,
     ends: Tensor,
+    order: Tensor,
     columns: Tensor,
     values: Tensor,
     peaks: Tensor | None,
@@ -153,7 +154,7 @@ def sparse_linear(
     in_features: int,
 ) -> Tensor:
     """The kernel as an operator that `torch.compile` and `torch.jit.trace` leave as it is."""
-    return _product(x, Packed((out_features, in_features), ends, columns, values, peaks, totals), bias)
+    return _product(x, Packed((out_features, in_features), ends, order, columns, values, peaks, totals), bias)
 
 
 @sparse_linear.register_fake
