@@ -12,6 +12,7 @@ from torch import nn
 
 from cram_hf.runtime import accelerate, break_even, kernel
 from cram_hf.runtime.break_even import LEAST_ZEROS, Measured, least_zeros
+from cram_hf.runtime.library import LEVELS
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "runtime_layers.py"
 ROWS = (
@@ -33,13 +34,19 @@ ROWS = (
     ],
 )
 def test_the_measured_layer_of_the_same_types_nearest_in_size_decides(monkeypatch, dtype, precision, weights, zeros):
-    monkeypatch.setattr(break_even, "MEASURED", ROWS)
-    assert least_zeros(dtype, precision, weights) == zeros
+    monkeypatch.setattr(break_even, "MEASURED", {"avx2": ROWS, "plain": (Measured(dtype, precision, 1, 0.99),)})
+    assert least_zeros("avx2", dtype, precision, weights) == zeros
+
+
+def test_instructions_that_were_not_measured_get_the_most_cautious_answer(monkeypatch):
+    lines = [(Measured(torch.float32, "fp32", 10, zeros),) for zeros in (0.4, 0.8, 0.6)]
+    monkeypatch.setattr(break_even, "MEASURED", dict(zip(LEVELS, lines, strict=False)))
+    assert [least_zeros(level, torch.float32, "fp32", 10) for level in LEVELS] == [0.4, 0.8, 0.6, 0.8, 0.8]
 
 
 @pytest.mark.skipif(kernel() is None, reason="the package was installed without a C++ compiler")
 def test_each_layer_has_its_own_share_unless_one_is_given(monkeypatch):
-    monkeypatch.setattr(break_even, "MEASURED", ROWS)
+    monkeypatch.setattr(break_even, "MEASURED", dict.fromkeys(LEVELS, ROWS))
     small, large = nn.Linear(150, 150), nn.Linear(800, 800)
     for layer in (small, large):
         with torch.no_grad():

@@ -6,6 +6,7 @@ from collections import Counter
 
 from torch import Tensor, nn
 
+from .activation import join, part
 from .choice import Wish, choose, named
 from .linear import SparseLinear
 from .report import Layer, Report
@@ -22,7 +23,9 @@ def accelerate(
 
     **Mutated**: the model's modules, all of those chosen or none; its weights are not. `restore` undoes it. Layers
     with hooks, with a weight that another module shares, and subclasses of `nn.Linear` stay. Activations are best in
-    fp32: with `"bf16"` and `"int8"` they are rounded inside the layer.
+    fp32: with `"bf16"` and `"int8"` they are rounded inside the layer. Where transformers is known to call GELU next
+    (in the feed-forward block of BERT, its kin and DistilBERT), the layer applies it in its last step, and the module
+    of the activation stands aside.
 
     Args:
         model (`nn.Module`): on the CPU. It is then for inference alone.
@@ -57,6 +60,7 @@ def accelerate(
                     made[module] = SparseLinear.from_linear(module, layers[-1].precision, keep_dense=keep_dense)
     for name, module in places.items():
         model.set_submodule(name, made[module])
+    join(model)
     return choice.report(layers, sum(module.weight.nbytes for module in made), made.values())
 
 
@@ -77,6 +81,7 @@ def restore(model: nn.Module) -> list[str]:
             f"{len(lost)} layers have no dense weights to go back to, first {lost[0]}: they were replaced with "
             "keep_dense=False. Load the model again."
         )
+    part(model)
     for name, module in found:
         assert module.original is not None
         model.set_submodule(name, module.original.train(module.training))

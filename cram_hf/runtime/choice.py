@@ -72,7 +72,9 @@ class Choice:
     def _least(self, dtype: torch.dtype, weights: int) -> float:
         if self.min_sparsity is not None:
             return self.min_sparsity
-        return CSR_PAYS if self.engine is None else least_zeros(dtype, self.precision, weights)
+        if self.engine is None:
+            return CSR_PAYS
+        return least_zeros(self.engine.level, dtype, self.precision, weights)
 
 
 def choose(model: nn.Module, dtype: str, min_sparsity: float | None) -> Choice:
@@ -118,10 +120,10 @@ def _obstacle(module: nn.Linear, dtype: torch.dtype, device: str, shared: bool) 
         return f"is {str(dtype).removeprefix('torch.')} on {device}"
     if shared:
         return "shares its weight with another module"
-    return "has hooks" if _watched(module) else None
+    return "has hooks" if watched(module) else None
 
 
-def _watched(module: nn.Module) -> bool:
+def watched(module: nn.Module) -> bool:
     """Whether something runs with the module, or in its place, that a new module would not know of."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks) or "forward" in vars(module)

@@ -42,6 +42,7 @@ struct Linear {
   const int32_t* totals;
   int64_t tile;
   Kind kind;
+  bool gelu;  // of the outputs
 };
 
 // Activations lie in panels of `tokens` tokens: a row of a panel is one column of x, so that a kept weight multiplies
@@ -57,6 +58,12 @@ constexpr int64_t ROWS = 256;     // of y in a task, and of W in a block: their 
 constexpr int64_t COLUMNS = 256;  // of x in a task; a multiple of every vector's lanes
 constexpr int64_t ALIGNMENT = 64;
 constexpr float STEPS = 127;
+constexpr float FLAT = 5.2f;  // the normal distribution is 0 or 1 beyond, to 1e-7
+// Phi(x) - 1/2 over x as a polynomial in 2 (x / FLAT)^2 - 1, lowest power first: least squares whose weights were raised
+// where the error of x Phi(x) was greatest, until it was even.
+constexpr float PHI[] = {0x1.166cf4p-3f,  -0x1.157a64p-4f, 0x1.99ccc8p-5f, -0x1.471a72p-5f,  0x1.06136p-5f,
+                         -0x1.951cfcp-6f, 0x1.26064cp-6f,  -0x1.996192p-7f, 0x1.192d5cp-7f,  -0x1.3b89f4p-8f,
+                         0x1.d219dcp-10f, -0x1.3963c2p-10f, 0x1.4ecc76p-10f, -0x1.01808ap-11f};
 
 int64_t up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
@@ -245,15 +252,16 @@ int cram_hf_choice() {
   return level;
 }
 
-// x (tokens, width) and y (tokens, rows) are contiguous. Returns 0, or 1 if there was no memory. The sum of an output
-// runs in the same order whatever the batch and the number of threads.
+// x (tokens, width) and y (tokens, rows) are contiguous; with `gelu`, y is x Phi(x) of the sums, Phi the normal
+// distribution. Returns 0, or 1 if there was no memory. The sum of an output runs in the same order whatever the batch and the number of threads.
 int cram_hf_linear(const float* x, const float* bias, float* y, int64_t tokens, int64_t rows, int64_t width,
                    const int32_t* ends, const uint8_t* order, const uint8_t* columns, const void* values,
-                   const float* peaks, const int32_t* totals, int64_t tile, int kind, int level, int threads,
-                   Team team) {
+                   const float* peaks, const int32_t* totals, int64_t tile, int kind, int gelu, int level,
+                   int threads, Team team) {
   assert(level >= 0 && level <= cram_hf_level() && threads > 0 && tile > 0 && tile <= 256 && kind >= 0 && kind <= 2);
   try {
-    const Linear linear{x, bias, y, tokens, rows, width, ends, order, columns, values, peaks, totals, tile, Kind(kind)};
+    const Linear linear{x,      bias,  y,      tokens, rows,       width,    ends, order, columns,
+                        values, peaks, totals, tile,   Kind(kind), gelu != 0};
     if (tokens && rows) multiply(linear, LEVELS[level], threads, team);
     return 0;
   } catch (const std::exception&) {
@@ -565,6 +573,17 @@ CRAM_TARGET CRAM_INLINE void add(const Linear& l, int64_t t, int64_t from, int64
 #endif
 }
 
+// x Phi(x), with an error below 1e-6 as that of PyTorch; NaN stays NaN.
+CRAM_TARGET CRAM_INLINE void apply_gelu(Floats& x) {
+  const Floats top = Floats{} + FLAT, at = x * x * (2 / (FLAT * FLAT)) - 1;
+  Floats phi = Floats{} + PHI[13];
+  CRAM_UNROLL
+  for (int i = 12; i >= 0; i--) phi = phi * at + PHI[i];
+  phi = 0.5f + x * phi;
+  phi = x > top ? Floats{} + 1 : phi;
+  x *= x < -top ? Floats{} : phi;
+}
+
 // Rows [o, o + LANES) of LANES tokens, transposed. The bias of bytes is added after it: see round_to_whole.
 CRAM_TARGET CRAM_INLINE void finished(const Linear& l, int64_t o, int64_t to, const float* sums, int64_t wide,
                                       const float* scales, Floats* r) {
@@ -577,11 +596,15 @@ CRAM_TARGET CRAM_INLINE void finished(const Linear& l, int64_t o, int64_t to, co
     r[i] = __builtin_convertvector((Ints)r[i], Floats) * *reinterpret_cast<const Loose*>(scales) * peak;
   }
   transpose(r);
-  if (l.kind != BYTES || !l.bias) return;
-  Floats bias{};
-  memcpy(&bias, l.bias + o, size_t(there) * sizeof(float));
+  if (l.kind == BYTES && l.bias) {
+    Floats bias{};
+    memcpy(&bias, l.bias + o, size_t(there) * sizeof(float));
+    CRAM_UNROLL
+    for (int64_t i = 0; i < LANES; i++) r[i] += bias;
+  }
+  if (!l.gelu) return;
   CRAM_UNROLL
-  for (int64_t i = 0; i < LANES; i++) r[i] += bias;
+  for (int64_t i = 0; i < LANES; i++) apply_gelu(r[i]);
 }
 
 template <int V>

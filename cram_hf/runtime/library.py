@@ -37,7 +37,7 @@ class Kernel:
         self.level = LEVELS[min(chosen, len(self.levels) - 1)]
         self._linear = library.cram_hf_linear
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-        self._linear.argtypes = [pointer] * 3 + [long] * 3 + [pointer] * 6 + [long] + [whole] * 3 + [pointer]
+        self._linear.argtypes = [pointer] * 3 + [long] * 3 + [pointer] * 6 + [long] + [whole] * 4 + [pointer]
         self._team = _openmp()
 
     @property
@@ -45,13 +45,14 @@ class Kernel:
         """Whether it multiplies in bf16; elsewhere rounded operands are multiplied in fp32."""
         return self.level == "avx512_bf16"
 
-    def linear(self, x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
+    def linear(self, x: Tensor, packed: Packed, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
         """Returns `x @ W.T + bias` as fp32 (tokens, rows), with as many threads as PyTorch is set to.
 
         Args:
             x: fp32 (tokens, width), contiguous.
             packed: W.
             bias: fp32 (rows,), contiguous, or `None`.
+            gelu: whether the result is GELU of it, y Phi(y) for the normal distribution Phi, to 1e-6.
 
         Raises:
             ValueError: `x` or `bias` does not fit to `packed`.
@@ -76,6 +77,7 @@ class Kernel:
             _address(packed.totals),
             TILES[packed.values.dtype],
             KINDS.index(packed.values.dtype),
+            gelu,
             LEVELS.index(self.level),
             torch.get_num_threads() if kept * x.shape[0] >= ALONE else 1,
             self._team,

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..packed.layout import TORCH, Stored
 from ..packed.read import PackedFile, opened
+from .activation import join
 from .choice import Choice, Wish, choose, named
 from .layout import Packed, Precision, pack, pack_kept
 from .linear import SparseLinear
@@ -58,6 +59,7 @@ def load_accelerated(
     model.load_state_dict(state, strict=False, assign=True)
     for name, layer in sparse.items():
         model.set_submodule(name, layer)
+    join(model)
     return choice.report(layers, sum(_dense_bytes(file.stored[name]) for name in {*chosen.values()}), made.values())
 
 
