@@ -48,7 +48,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def measured(runs: dict[str, Run], inputs: Inputs, rounds: int) -> dict[str, list[float]]:
-    """Engine -> seconds of its call in each round, after a call to warm up (the comparison with dense fp32 was one too)."""
+    """Engine -> seconds of its call in each round, after a round to warm up; the comparison of logits was one too."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs)
     for number in range(-1, rounds):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from cram_hf import parse_compressor
 from cram_hf.runtime import accelerate, break_even, kernel
 from cram_hf.runtime.break_even import LEAST_ZEROS, Measured, least_zeros
 from cram_hf.runtime.library import LEVELS
@@ -55,6 +56,17 @@ def test_each_layer_has_its_own_share_unless_one_is_given(monkeypatch):
     report = accelerate(model)
     assert [layer.reason for layer in report.layers] == ["fewer than 60% are zero", "30% or more are zero"]
     assert accelerate(model, min_sparsity=0.4).replaced == ["0"]
+
+
+@pytest.mark.skipif(kernel() is None, reason="the package was installed without a C++ compiler")
+@pytest.mark.parametrize("share", [0.7, 0.8, 0.9])
+def test_what_is_pruned_to_a_share_of_zeros_has_that_share_though_it_is_no_whole_number_of_weights(share):
+    model = nn.Sequential(nn.Linear(384, 383))
+    parse_compressor(f"topk:{share}:layer").apply_({"weight": model[0].weight})
+    assert accelerate(model, min_sparsity=share).replaced == ["0"]
+    model = nn.Sequential(nn.Linear(384, 383))
+    parse_compressor(f"topk:{share - 0.001}:layer").apply_({"weight": model[0].weight})
+    assert accelerate(model, min_sparsity=share).replaced == []
 
 
 @pytest.fixture(scope="module")

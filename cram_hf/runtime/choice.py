@@ -55,7 +55,7 @@ class Choice:
         shape = (module.out_features, module.in_features)
         least = self._least(dtype, math.prod(shape))
         reason = _obstacle(module, dtype, device, shared)
-        if reason is None and sparsity < least:
+        if reason is None and sparsity < least - 1 / max(1, math.prod(shape)):  # 80 % of 147,456 weights is no number
             reason = f"fewer than {100 * least:g}% are zero"
         if reason is None and math.prod(shape) < SMALLEST:
             reason = f"has fewer than {SMALLEST:,} weights"
