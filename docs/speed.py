@@ -148,12 +148,14 @@ def bench(path: Path, content: Any) -> str:
 
 
 def grids() -> str:
-    """The tables of each `inference*.json`."""
-    text = ""
+    """The tables of each `inference*.json`, those of one processor together."""
+    text, last = "", ""
     for path in sorted(RUNS.glob("inference*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        text = text or GRID
+        processor = f"\n### {content['machine']['cpu']}, {content['instructions']}\n"
+        text = (text or GRID) + processor * (processor != last)
         text += grid(content) + f"\nMedians of {content['rounds']} rounds.\n" + origin(path, content)
+        last = processor
     return text
 
 

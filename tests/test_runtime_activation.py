@@ -135,6 +135,16 @@ def test_other_blocks_other_activations_and_watched_ones_stay_as_they_are():
     assert seen[0] < -0.2  # before GELU
 
 
+def test_a_layer_that_is_used_in_two_places_applies_it_in_none():
+    model = pruned()
+    model.other = model.bert.encoder.layer[0].intermediate.dense
+    accelerate(model)
+    assert isinstance(model.other, SparseLinear)
+    assert model.other is model.bert.encoder.layer[0].intermediate.dense
+    assert not model.other.gelu
+    assert stand_ins(model) == len(model.bert.encoder.layer) - 1
+
+
 def test_layers_that_stay_dense_keep_their_activation():
     model = pruned()
     accelerate(model, min_sparsity=0.99)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
@@ -27,8 +29,10 @@ class Applied(nn.Module):
 def join(model: nn.Module) -> None:
     """Lets the sparse layers that are known to have GELU after them apply it; `part` undoes it.
 
-    **Mutated**: the model. An activation with hooks stays, and so does any that is not the exact GELU.
+    **Mutated**: the model. An activation with hooks stays, and so does any that is not the exact GELU, or whose layer
+    is used in another place too.
     """
+    uses = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
     for block in list(model.modules()):
         if not type(block).__module__.startswith("transformers.models."):
             continue
@@ -36,7 +40,7 @@ def join(model: nn.Module) -> None:
             linear, after = getattr(block, layer, None), getattr(block, activation, None)
             if not (type(block).__name__.endswith(ending) and isinstance(linear, SparseLinear)):
                 continue
-            if isinstance(after, nn.Module) and _is_gelu(after) and not watched(after):
+            if uses[id(linear)] == 1 and isinstance(after, nn.Module) and _is_gelu(after) and not watched(after):
                 linear.gelu = True
                 setattr(block, activation, Applied(after))
 
