@@ -25,7 +25,7 @@ float held(float value, int kind) {
 }
 
 // Arrays of exactly the size that is told, so that a step past the end is found.
-bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind, int level, int threads,
+bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind, bool gelu, int level, int threads,
              uint8_t shift = 0) {
   const int64_t tile = kind ? 256 : 128, tiles = width ? (width + tile - 1) / tile : 1;
   std::vector<float> x(tokens * width), bias(rows), y(tokens * rows), w(rows * width);
@@ -65,12 +65,13 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind
   for (int64_t i = 0; i < rows * width; i++) totals[i / width] += kind == BYTES ? int32_t(w[i]) : 0;
   const void* all[] = {wide.data(), narrow.data(), bytes.data()};
   if (cram_hf_linear(x.data(), bias.data(), y.data(), tokens, rows, width, ends.data(), order.data(), columns.data(),
-                     all[kind], peaks.data(), totals.data(), tile, kind, level, threads, nullptr))
+                     all[kind], peaks.data(), totals.data(), tile, kind, gelu, level, threads, nullptr))
     return false;
   for (int64_t n = 0; n < tokens; n++)
     for (int64_t r = 0; r < rows; r++) {
       double sum = bias[r];
       for (int64_t k = 0; k < width; k++) sum += double(x[n * width + k]) * w[r * width + k];
+      if (gelu) sum *= std::erfc(-sum / std::sqrt(2.0)) / 2;
       if (!(std::abs(sum - y[n * rows + r]) < (kind == BYTES ? 1e-6 * (1000 + std::abs(sum)) : 1e-4))) return false;
     }
   return true;
@@ -79,7 +80,7 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1) return product(1, 1, 33, 0, std::atoi(argv[1]), cram_hf_level(), 1, 1);
+  if (argc > 1) return product(1, 1, 33, 0, std::atoi(argv[1]), false, cram_hf_level(), 1, 1);
   const int64_t sizes[] = {0, 1, 7, 16, 33, 129, 300};
   int count = 0;
   for (int level = 0; level <= cram_hf_level(); level++)
@@ -89,7 +90,7 @@ int main(int argc, char** argv) {
           for (int64_t width : sizes) {
             const int threads = 1 + count % 3;
             const double zeros = count % 4 / 3.0;
-            if (!product(tokens, rows, width, zeros, kind, level, threads)) {
+            if (!product(tokens, rows, width, zeros, kind, count % 2, level, threads)) {
               std::printf("wrong: level %d, kind %d, %d x %d x %d\n", level, kind, int(tokens), int(rows), int(width));
               return 1;
             }

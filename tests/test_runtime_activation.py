@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from transformers.activations import GELUActivation
 from cram_hf import compressible_weights, parse_compressor
 from cram_hf.runtime import SparseLinear, accelerate, activation, pack, restore
 from cram_hf.runtime.activation import Applied
+from cram_hf.runtime.linear import sparse_linear
 
 SIZES = {
     "vocab_size": 60,
@@ -80,15 +82,34 @@ def test_numbers_far_out_and_those_that_are_none(monkeypatch, level):
     assert y[7:].isnan().all()  # 0 times infinity, as in PyTorch
 
 
+@needs_kernel
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_operator_applies_it_too(precision):
+    layer = SparseLinear.from_linear(nn.Linear(60, 40), precision)
+    packed, x = layer.packed, inputs(6, 60).reshape(2, 3, 60)
+    weight = (packed.ends, packed.order, packed.columns, packed.values, packed.peaks, packed.totals)
+    torch.library.opcheck(sparse_linear, (x, *weight, layer.bias, 40, 60, True))
+    layer.gelu = True
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, x)
+        assert torch.equal(traced(x), layer(x))
+        assert torch.equal(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
 def test_models_whose_feed_forward_block_is_known_get_it_and_give_the_same(config):
     model = pruned(config)
     before, modules = answer(model), list(model.modules())
-    accelerate(model)
+    accelerate(model, min_sparsity=0.5)
+    assert not any(module.training for module in model.modules())
     assert stand_ins(model) == sum(module.gelu for module in model.modules() if isinstance(module, SparseLinear)) == 2
     torch.testing.assert_close(answer(model), before, rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(answer(copy.deepcopy(model)), answer(model), rtol=0, atol=0)
+    layers = [module for module in model.modules() if isinstance(module, SparseLinear)]
+    model.train().eval()
     restore(model)
+    assert not any(layer.gelu for layer in layers)
     assert all(one is other for one, other in zip(model.modules(), modules, strict=True))
     assert torch.equal(answer(model), before)
 
@@ -96,7 +117,8 @@ def test_models_whose_feed_forward_block_is_known_get_it_and_give_the_same(confi
 def test_a_saved_model_has_nothing_of_it(tmp_path):
     model = pruned()
     before = model.state_dict()
-    accelerate(model, keep_dense=False)
+    accelerate(model, min_sparsity=0.5, keep_dense=False)
+    assert stand_ins(model) == len(model.bert.encoder.layer)
     model.save_pretrained(tmp_path)
     again = type(model).from_pretrained(tmp_path).eval()
     assert again.state_dict().keys() == before.keys()
@@ -117,32 +139,64 @@ class Own(nn.Module):
 
 
 def test_other_blocks_other_activations_and_watched_ones_stay_as_they_are():
-    accelerate(model := nn.Sequential(Own()))
+    accelerate(model := nn.Sequential(Own()), min_sparsity=0.5)
     assert isinstance(model[0].dense, SparseLinear)
     assert stand_ins(model) == 0
     for act in ("gelu_new", "gelu_python", "relu"):
         config = tiny_config()
         config.hidden_act = act
         model = pruned(config)
-        assert accelerate(model).replaced
+        assert accelerate(model, min_sparsity=0.5).replaced
         assert stand_ins(model) == 0
     model, seen = pruned(), []
     watched = model.bert.encoder.layer[1].intermediate.intermediate_act_fn
     watched.register_forward_hook(lambda module, given, y: seen.append(given[0].min()))
-    accelerate(model)
+    accelerate(model, min_sparsity=0.5)
     assert stand_ins(model) == len(model.bert.encoder.layer) - 1
     answer(model)
     assert seen[0] < -0.2  # before GELU
 
 
+def test_a_block_whose_forward_was_replaced_stays_as_it_is(monkeypatch):
+    model = pruned()
+    block = model.bert.encoder.layer[0].intermediate
+    block.forward = lambda x: block.intermediate_act_fn(2 * block.dense(x))
+    expected = answer(model)
+    accelerate(model, min_sparsity=0.5)
+    assert stand_ins(model) == len(model.bert.encoder.layer) - 1
+    torch.testing.assert_close(answer(model), expected, rtol=1e-5, atol=2e-5)
+    restore(model)
+    monkeypatch.setattr(type(block), "forward", lambda self, x: self.dense(x))
+    accelerate(model, min_sparsity=0.5)
+    assert stand_ins(model) == 0
+
+
+def test_a_sparse_layer_that_was_there_before_stays_as_it_is():
+    model = pruned()
+    block = model.bert.encoder.layer[0].intermediate
+    block.dense = probe = SparseLinear.from_linear(block.dense)
+    accelerate(model, min_sparsity=0.5)
+    assert not probe.gelu
+    assert stand_ins(model) == len(model.bert.encoder.layer) - 1
+
+
 def test_a_layer_that_is_used_in_two_places_applies_it_in_none():
     model = pruned()
     model.other = model.bert.encoder.layer[0].intermediate.dense
-    accelerate(model)
+    accelerate(model, min_sparsity=0.5)
     assert isinstance(model.other, SparseLinear)
     assert model.other is model.bert.encoder.layer[0].intermediate.dense
     assert not model.other.gelu
     assert stand_ins(model) == len(model.bert.encoder.layer) - 1
+    accelerate(model.bert, min_sparsity=0.5)
+    assert not model.other.gelu
+
+
+def test_a_block_that_has_two_names_applies_it():
+    model = pruned()
+    model.other = model.bert
+    accelerate(model, min_sparsity=0.5)
+    assert stand_ins(model) == len(model.bert.encoder.layer)
 
 
 def test_layers_that_stay_dense_keep_their_activation():
@@ -156,14 +210,15 @@ def test_in_every_model_of_transformers_such_a_block_does_nothing_else():
     found = 0
     for path in Path(transformers.__file__).parent.glob("models/*/modeling_*.py"):
         source = path.read_text(encoding="utf-8")
-        if "Intermediate" not in source and "class FFN" not in source:
+        if "Intermediate" not in source and "FFN" not in source:
             continue
         for node in ast.parse(source).body:
             if not isinstance(node, ast.ClassDef):
                 continue
-            for ending, layer, act in activation.BLOCKS:
+            for kind, layer, act in activation.BLOCKS:
                 text = ast.unparse(node)
-                if not (node.name.endswith(ending) and f"self.{layer} = nn.Linear" in text and f"self.{act}" in text):
+                both = f"self.{layer}(" in text and f"self.{act}(" in text
+                if not (re.fullmatch(kind, node.name) and both):
                     continue
                 lines = [line.strip() for line in text.splitlines()]
                 first = next(i for i, line in enumerate(lines) if f"self.{layer}(" in line)

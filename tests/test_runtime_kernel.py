@@ -19,7 +19,7 @@ from torch import nn
 
 from cram_hf.runtime import kernel, pack
 from cram_hf.runtime.choice import choose
-from cram_hf.runtime.library import LEVELS, Kernel
+from cram_hf.runtime.library import LEVELS, SWITCH, Kernel
 
 pytestmark = needs_kernel
 SOURCE = Path(__file__).parents[1] / "cram_hf" / "runtime" / "kernel.cpp"
@@ -189,6 +189,7 @@ def test_a_level_can_be_asked_for_in_the_environment(monkeypatch, level):
     assert (found.level, found.levels) == (level, AVAILABLE)
 
 
+@pytest.mark.skipif(SWITCH in os.environ, reason=f"{SWITCH} is set")
 def test_the_fastest_level_is_taken_which_on_intel_is_not_that_of_bf16_dot_products(monkeypatch):
     class Library:
         """What a processor with bf16 dot products says, and which level it takes."""

@@ -29,9 +29,10 @@ def accelerate(
 
     Args:
         model (`nn.Module`): on the CPU. It is then for inference alone.
-        dtype (`str`, defaults to `"fp32"`): `"bf16"` is faster where the processor has bf16 dot products, and its
-            answers differ from fp32 by the rounding; `"auto"` takes it there and fp32 elsewhere. `"int8"` is for
-            models that `topk:...+quantize:8` made: their weights stay as they are, those of others are rounded.
+        dtype (`str`, defaults to `"fp32"`): `"bf16"` is faster where the processor is fast at bf16 dot products (AMD
+            from Zen 4 on), and its answers differ from fp32 by the rounding; `"auto"` takes it there and fp32
+            elsewhere. `"int8"` is for models that `topk:...+quantize:8` made: their weights stay as they are, those of
+            others are rounded.
         min_sparsity (`float`, *optional*): share of zeros from which on a layer is replaced. By default
             that of `cram_hf/runtime/break_even.py` for the layer, and without a compiled kernel 0.9.
         keep_dense (`bool`, defaults to `True`): hold on to the dense layers. Without them the model takes less memory,
@@ -60,7 +61,7 @@ def accelerate(
                     made[module] = SparseLinear.from_linear(module, layers[-1].precision, keep_dense=keep_dense)
     for name, module in places.items():
         model.set_submodule(name, made[module])
-    join(model)
+    join(model, made.values())
     return choice.report(layers, sum(module.weight.nbytes for module in made), made.values())
 
 

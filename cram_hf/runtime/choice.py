@@ -53,11 +53,12 @@ class Choice:
             sparsity: share of zeros of the weight.
         """
         shape = (module.out_features, module.in_features)
-        least = self._least(dtype, math.prod(shape))
+        weights = math.prod(shape)
+        least = self._least(dtype, weights)
         reason = _obstacle(module, dtype, device, shared)
-        if reason is None and sparsity < least - 1 / max(1, math.prod(shape)):  # 80 % of 147,456 weights is no number
+        if reason is None and round(sparsity * weights) < math.floor(least * weights):  # 80 % may be no whole number
             reason = f"fewer than {100 * least:g}% are zero"
-        if reason is None and math.prod(shape) < SMALLEST:
+        if reason is None and weights < SMALLEST:
             reason = f"has fewer than {SMALLEST:,} weights"
         done = f"{100 * least:g}% or more are zero"
         return Layer(name, shape, sparsity, None if reason else self.precision, reason or done)

@@ -6,6 +6,9 @@
 #ifdef __FAST_MATH__
 #error "-ffast-math makes the library flush denormals in the whole process"
 #endif
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "pairs of bf16 weights are read as one number, the first of them its lower half"
+#endif
 #include <pthread.h>
 
 #include <atomic>
@@ -225,7 +228,7 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
 
 extern "C" {
 
-int cram_hf_version() { return 3; }
+int cram_hf_version() { return 4; }
 
 // 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with dot products of bytes, 4 of bf16 too.
 int cram_hf_level() {

@@ -16,13 +16,13 @@ from .layout import TILES, Packed
 
 logger = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 LEVELS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
 """Instruction sets that the library has code for, each a superset of the one before."""
 KINDS = (torch.float32, torch.bfloat16, torch.int8)
 """Types of values, in the order in which the library counts them."""
 SWITCH = "CRAM_HF_RUNTIME"
-"""Environment variable: `off`, or the highest of `LEVELS` that may be used."""
+"""Environment variable: `off`, or the one of `LEVELS` to use, the processor's highest if it lacks that."""
 ALONE = 2**19
 """Multiplications (kept weights times tokens) below which one thread is as fast as several."""
 
@@ -30,10 +30,10 @@ ALONE = 2**19
 class Kernel:
     """The library, at one of `LEVELS`: by default the fastest one, which need not be the highest."""
 
-    def __init__(self, library: ctypes.CDLL, highest: str | None = None) -> None:
+    def __init__(self, library: ctypes.CDLL, wanted: str | None = None) -> None:
         self.levels = LEVELS[: library.cram_hf_level() + 1]
         """Those that this processor has."""
-        chosen = library.cram_hf_choice() if highest is None else LEVELS.index(highest)
+        chosen = library.cram_hf_choice() if wanted is None else LEVELS.index(wanted)
         self.level = LEVELS[min(chosen, len(self.levels) - 1)]
         self._linear = library.cram_hf_linear
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64

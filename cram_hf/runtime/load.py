@@ -59,7 +59,7 @@ def load_accelerated(
     model.load_state_dict(state, strict=False, assign=True)
     for name, layer in sparse.items():
         model.set_submodule(name, layer)
-    join(model)
+    join(model, made.values())
     return choice.report(layers, sum(_dense_bytes(file.stored[name]) for name in {*chosen.values()}), made.values())
 
 
