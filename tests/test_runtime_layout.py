@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from runtime_fixtures import MATRICES, sparse
 
 from cram_hf.runtime import pack, unpack
+from cram_hf.runtime.layout import BLOCK
 
 
 @settings(deadline=None, max_examples=60)
@@ -49,10 +50,10 @@ def test_rows_are_put_in_order_within_their_block_alone_and_equal_ones_stay(prec
     tiles = len(packed.ends) // 601
     lengths = packed.ends.view(tiles, 601).diff()
     for order, length in zip(packed.order.view(tiles, 600), lengths, strict=True):
-        for places, lasts in zip(order.split(256), length.split(256), strict=True):
+        for places, lasts in zip(order.split(BLOCK), length.split(BLOCK), strict=True):
             assert sorted(places.tolist()) == list(range(len(places)))
             assert bool((lasts.diff() <= 0).all())
-    assert pack(torch.ones(300, 5), precision).order.tolist() == [*range(256), *range(44)]
+    assert pack(torch.ones(300, 5), precision).order.tolist() == [*range(BLOCK), *range(300 - BLOCK)]
 
 
 def test_in_bf16_an_odd_weight_is_stored_in_two_parts():

@@ -57,7 +57,7 @@ struct Level {
   void (*rows)(const Linear&, int64_t first, int64_t from, int64_t to, const float* panel, float* sums);
 };
 
-constexpr int64_t ROWS = 256;     // of y in a task, and of W in a block: their sums stay in the L2 cache
+constexpr int64_t ROWS = 192;     // of y in a task, and of W in a block: their sums stay in the cache
 constexpr int64_t COLUMNS = 256;  // of x in a task; a multiple of every vector's lanes
 constexpr int64_t ALIGNMENT = 64;
 constexpr float STEPS = 127;
@@ -228,7 +228,7 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
 
 extern "C" {
 
-int cram_hf_version() { return 4; }
+int cram_hf_version() { return 5; }
 
 // 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with dot products of bytes, 4 of bf16 too.
 int cram_hf_level() {
@@ -500,23 +500,70 @@ CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to
 #endif
 
 #ifdef CRAM_DOT_BYTES
-// A column of a panel is 64 bytes, one for each token, 128 added to it: the instruction takes bytes without a sign on
-// this side. Narrowing four vectors leaves them in the order that interleaving four columns puts right again.
+// Bytes have 128 added to them: the instruction takes those without a sign on this side. With more than 32 tokens a
+// column of a panel is 64 bytes, one for each token; narrowing four vectors leaves them in the order that interleaving
+// four columns puts right again. With fewer, each token has its byte four times, so that four columns can be blended.
+template <int V>
 CRAM_TARGET void pack_bytes(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
+  const __m512i fourfold = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0), half = _mm512_set1_epi8(-128);
   float factors[TOKENS];
   token_factors(l, first, from == 0, panel, factors);
   for (int64_t k = from; k < to; k += LANES) {
-    Floats r[CRAM_VECTORS][LANES];
+    Floats r[V][LANES];
     CRAM_UNROLL
-    for (int64_t v = 0; v < CRAM_VECTORS; v++) block(l, first + v * LANES, k, factors + v * LANES, r[v]);
+    for (int64_t v = 0; v < V; v++) block(l, first + v * LANES, k, factors + v * LANES, r[v]);
     CRAM_UNROLL
     for (int64_t i = 0; i < LANES; i++) {
-      __m512i whole[CRAM_VECTORS];
-      for (int64_t v = 0; v < CRAM_VECTORS; v++) whole[v] = _mm512_cvtps_epi32((__m512)r[v][i]);
-      const __m512i low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[2], whole[3]);
-      const __m512i bytes = _mm512_xor_si512(_mm512_packs_epi16(low, high), _mm512_set1_epi8(-128));
-      _mm512_store_si512(panel + (k + i) * LANES, bytes);
+      __m512i whole[V];
+      for (int64_t v = 0; v < V; v++) whole[v] = _mm512_cvtps_epi32((__m512)r[v][i]);
+      if (V == CRAM_VECTORS) {
+        const __m512i low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[V - 2], whole[V - 1]);
+        _mm512_store_si512(panel + (k + i) * LANES, _mm512_xor_si512(_mm512_packs_epi16(low, high), half));
+        continue;
+      }
+      for (int64_t v = 0; v < V; v++)
+        _mm512_store_si512(panel + ((k + i) * V + v) * LANES,
+                           _mm512_xor_si512(_mm512_shuffle_epi8(whole[v], fourfold), half));
     }
+  }
+}
+
+template <int V>
+CRAM_TARGET void add_few_bytes(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
+  const int32_t* ends = l.ends + t * (l.rows + 1);
+  const __m512i* tile = reinterpret_cast<const __m512i*>(panel) + t * l.tile * V;
+  for (int64_t o = from; o < to; o++) {
+    const int64_t row = place(l, t, o, to - from);
+    Floats* out = sums + row * V;
+    __m512i sum[CRAM_SUMS][V];
+    for (int v = 0; v < V; v++) {
+      sum[0][v] = t ? (__m512i)out[v] : _mm512_set1_epi32(-128 * l.totals[from + row]);
+      sum[1][v] = _mm512_setzero_si512();
+    }
+    const int64_t end = ends[o + 1];
+    for (int64_t p = ends[o]; p < end; p += 4 * CRAM_SUMS) {
+      CRAM_UNROLL
+      for (int s = 0; s < CRAM_SUMS; s++) {
+        const int64_t q = p + 4 * s;
+        if (s && q >= end) break;
+        for (int i = 0; i < 4; i++) check(l, t, q + i);
+        uint32_t at;
+        int32_t four;
+        memcpy(&at, l.columns + q, sizeof at);
+        memcpy(&four, static_cast<const int8_t*>(l.values) + q, sizeof four);
+        const __m512i *a = tile + (at & 255) * V, *b = tile + (at >> 8 & 255) * V;
+        const __m512i *c = tile + (at >> 16 & 255) * V, *d = tile + (at >> 24) * V;
+        const __m512i factors = _mm512_set1_epi32(four);
+        CRAM_UNROLL
+        for (int v = 0; v < V; v++) {
+          __m512i x = _mm512_mask_mov_epi8(a[v], 0x2222222222222222, b[v]);
+          x = _mm512_mask_mov_epi8(x, 0x4444444444444444, c[v]);
+          x = _mm512_mask_mov_epi8(x, 0x8888888888888888, d[v]);
+          sum[s][v] = _mm512_dpbusd_epi32(sum[s][v], x, factors);
+        }
+      }
+    }
+    for (int v = 0; v < V; v++) out[v] = (Floats)_mm512_add_epi32(sum[0][v], sum[1][v]);
   }
 }
 
@@ -555,7 +602,11 @@ CRAM_TARGET void pack(const Linear& l, int64_t first, int64_t from, int64_t to, 
   if (l.kind == HALVES) return pack_halves(l, first, from, to, panel);
 #endif
 #ifdef CRAM_DOT_BYTES
-  if (l.kind == BYTES) return pack_bytes(l, first, from, to, panel);
+  if (l.kind == BYTES) {
+    const int64_t count = vectors(l, first, 1);
+    const auto pack_for = count == 1 ? pack_bytes<1> : count == 2 ? pack_bytes<2> : pack_bytes<CRAM_VECTORS>;
+    return pack_for(l, first, from, to, panel);
+  }
 #endif
   pack_floats(l, first, from, to, panel);
 }
@@ -571,6 +622,7 @@ CRAM_TARGET CRAM_INLINE void add(const Linear& l, int64_t t, int64_t from, int64
 #endif
 #ifdef CRAM_DOT_BYTES
   if (l.kind == BYTES && V == CRAM_VECTORS) return add_bytes(l, t, from, to, panel, sum);
+  if (l.kind == BYTES) return add_few_bytes<V>(l, t, from, to, panel, sum);
 #else
   if (l.kind == BYTES) return add_floats<V, BYTES>(l, t, from, to, panel, sum);
 #endif
@@ -633,9 +685,6 @@ CRAM_TARGET void rows(const Linear& l, int64_t first, int64_t from, int64_t to, 
   int64_t least = 1;
 #ifdef CRAM_DOT
   if (l.kind == HALVES) least = 2;
-#endif
-#ifdef CRAM_DOT_BYTES
-  if (l.kind == BYTES) least = CRAM_VECTORS;
 #endif
   const int64_t count = vectors(l, first, least);
   if (count == 1) return rows_of<1>(l, first, from, to, panel, sums);

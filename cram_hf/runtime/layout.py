@@ -15,7 +15,7 @@ Precision = Literal["fp32", "bf16", "int8"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 TILES = {torch.float32: 128, torch.bfloat16: 256, torch.int8: 256}
 """Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB, in int8 half of it: a column is one byte."""
-BLOCK = 256
+BLOCK = 192
 """Rows of a tile that are put in order of their length. The kernel takes them as one task."""
 
 

@@ -16,7 +16,7 @@ from .layout import TILES, Packed
 
 logger = logging.getLogger(__name__)
 
-VERSION = 4
+VERSION = 5
 LEVELS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
 """Instruction sets that the library has code for, each a superset of the one before."""
 KINDS = (torch.float32, torch.bfloat16, torch.int8)
