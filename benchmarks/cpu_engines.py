@@ -18,6 +18,7 @@ from torch import nn
 
 from cram_hf.bench.engines import Run, Subject, bf16, csr, deepsparse, eager, onnxruntime, openvino, runner
 from cram_hf.bench.inputs import Inputs, Logits
+from cram_hf.bench.sparse_layers import UnsuitableError
 from cram_hf.runtime import accelerate
 
 
@@ -40,8 +41,9 @@ def onnxruntime_int8(subject: Subject, inputs: Inputs) -> Run:
 
 
 def ours(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "int8"]) -> Run:
-    """`cram_hf.runtime`; layers that would not gain stay dense fp32."""
-    accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False)
+    """`cram_hf.runtime`; layers that would not gain stay dense fp32. Raises `UnsuitableError` where all of them do."""
+    if not accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False).replaced:
+        raise UnsuitableError(f"no layer of {subject.spec} gains in {dtype}: it would be dense-fp32 once more")
     return runner(Logits(model))
 
 
