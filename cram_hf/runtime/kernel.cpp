@@ -398,13 +398,24 @@ CRAM_TARGET void pack_floats(const Linear& l, int64_t first, int64_t from, int64
     }
 }
 
+// The column of a panel that a weight multiplies. With several vectors its address is made once, not in each of their
+// multiplications.
+template <int V>
+CRAM_TARGET CRAM_INLINE const Floats* vectors_of(const Floats* tile, uint64_t column) {
+  const Floats* x = tile + column * V;
+  if (V > 1) __asm__("" : "+r"(x));
+  return x;
+}
+
 // With CRAM_SUMS 2 an output has two sums, so that a multiplication need not wait for the last one; AVX2 lacks the
 // registers. Their order is the same whatever V is. With bytes the sums are whole numbers, within a tile below 2^24 and
 // so exact in floats; over the tiles they are added as integers.
 template <int V, Kind KIND>
 CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
-  const float* tile = panel + t * l.tile * V * LANES;
+  const Floats* tile = reinterpret_cast<const Floats*>(panel) + t * l.tile * V;
+  __asm__("" : "+r"(tile));  // else GCC takes it apart again and adds twice for each weight
+  const uint8_t* columns = l.columns;
   for (int64_t o = from; o < to; o++) {
     const int64_t row = place(l, t, o, to - from);
     Floats* out = sums + row * V;
@@ -413,7 +424,7 @@ CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to
       sum[CRAM_SUMS - 1][v] = Floats{};
       sum[0][v] = KIND == BYTES ? Floats{} : t ? out[v] : Floats{} + (l.bias ? l.bias[from + row] : 0.f);
     }
-    const int64_t end = ends[o + 1];
+    const int64_t end = ends[o + 1], last = end - 1;
     for (int64_t p = ends[o]; p < end; p += 2) {
       Floats factors[2];
       if (KIND == HALVES) {
@@ -423,10 +434,10 @@ CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to
       }
       CRAM_UNROLL
       for (int s = 0; s < 2; s++) {
-        if (KIND == FLOATS && s && p + s >= end) break;
+        if (KIND == FLOATS && s && p == last) break;
         check(l, t, p + s);
-        const Floats* x = reinterpret_cast<const Floats*>(tile + l.columns[p + s] * V * LANES);
-        if (KIND != HALVES) factors[s] = Floats{} + value<KIND>(l, p + s);
+        const Floats* x = vectors_of<V>(tile, columns[p + s]);
+        if (KIND != HALVES) factors[s] = value<KIND>(l, p + s) - Floats{};  // a sum would change -0, and be computed
         CRAM_UNROLL
         for (int v = 0; v < V; v++) sum[CRAM_SUMS > 1 ? s : 0][v] += factors[s] * x[v];
       }
@@ -578,11 +589,10 @@ CRAM_TARGET void add_bytes(const Linear& l, int64_t t, int64_t from, int64_t to,
     const int64_t end = ends[o + 1];
     for (int64_t p = ends[o]; p < end; p += 4) {
       for (int i = 0; i < 4; i++) check(l, t, p + i);
-      uint32_t at;
       int32_t four;
-      memcpy(&at, l.columns + p, sizeof at);
       memcpy(&four, static_cast<const int8_t*>(l.values) + p, sizeof four);
-      __m512i a = tile[at & 255], b = tile[at >> 8 & 255], c = tile[at >> 16 & 255], d = tile[at >> 24];
+      const uint8_t* at = l.columns + p;
+      __m512i a = tile[at[0]], b = tile[at[1]], c = tile[at[2]], d = tile[at[3]];
       __asm__("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d));  // else GCC loads each of them twice
       const __m512i factors = _mm512_set1_epi32(four);
       const __m512i low = _mm512_unpacklo_epi8(a, b), high = _mm512_unpackhi_epi8(a, b);
