@@ -15,12 +15,24 @@ from cram_hf.runtime import accelerate, break_even, kernel
 from cram_hf.runtime.break_even import LEAST_ZEROS, Measured, least_zeros
 from cram_hf.runtime.library import LEVELS
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "runtime_layers.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT, RESULTS = ROOT / "benchmarks" / "runtime_layers.py", ROOT / "results" / "benchmarks"
 ROWS = (
     Measured(torch.float32, "fp32", 100 * 100, 0.6),
     Measured(torch.float32, "fp32", 1000 * 1000, 0.3),
     Measured(torch.bfloat16, "fp32", 100 * 100, 0.9),
 )
+
+
+def test_the_thresholds_are_those_of_the_results_files():
+    reports = [json.loads(path.read_text()) for path in RESULTS.glob("runtime_layers*.json")]
+    types = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+    found = {report["instructions"]: report["break_even"] for report in reports}
+    assert found == {
+        level: [{**row._asdict(), "dense": types[row.dense]} for row in rows]
+        for level, rows in break_even.MEASURED.items()
+    }
+    assert len(reports) == len(found)
 
 
 @pytest.mark.parametrize(
