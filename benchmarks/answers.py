@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cpu_engines import ENGINES, peers
+from cpu_engines import ENGINES, peers, suitable
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, EvalPrediction, TrainingArguments
@@ -99,7 +99,7 @@ class Pruned:
 
     def answered(self, engines: list[str]) -> Found:
         first = {key: self.batches[0][key] for key in self.names}
-        return answered({name: ENGINES[name](self.subject, first) for name in engines}, self.batches, self.names)
+        return answered(suitable(self.subject, first, engines), self.batches, self.names)
 
     def scores(self, logits: np.ndarray) -> Row:
         labels = [torch.cat([b[f"{end}_positions"] for b in self.batches]).numpy() for end in ("start", "end")]
@@ -118,13 +118,15 @@ class Pruned:
 
 def score(pruned: Pruned, engines: list[str]) -> Iterator[tuple[str, Row]]:
     for engine in engines:
-        yield engine, pruned.scores(pruned.answered([engine])[engine][0])
+        for logits, _ in pruned.answered([engine]).values():  # none where the engine has nothing to do
+            yield engine, pruned.scores(logits)
 
 
 def clock(pruned: Pruned, engines: list[str]) -> Iterator[tuple[str, Row]]:
     taken = {name: seconds for name, (_, seconds) in pruned.answered(list(dict.fromkeys([BASE, *engines]))).items()}
     for engine in engines:
-        yield engine, pruned.speed(taken[engine], taken[BASE])
+        if engine in taken:
+            yield engine, pruned.speed(taken[engine], taken[BASE])
 
 
 STEPS: dict[str, tuple[str, Any]] = {"score": ("scores", score), "time": ("speeds", clock)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
@@ -75,6 +76,15 @@ ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
 }
 if find_spec("deepsparse"):  # by hand: its licence covers evaluation alone, and it is not maintained
     ENGINES["deepsparse"] = deepsparse_at_each_shape
+
+
+def suitable(subject: Subject, inputs: Inputs, engines: Collection[str]) -> dict[str, Run]:
+    """Those of the engines that have something to do with this model, made."""
+    runs = {}
+    for name in engines:
+        with suppress(UnsuitableError):
+            runs[name] = ENGINES[name](subject, inputs)
+    return runs
 
 
 def peers(engines: Collection[str]) -> dict[str, str]:

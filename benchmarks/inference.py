@@ -19,19 +19,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from cpu_engines import ENGINES, peers
+from cpu_engines import ENGINES, peers, suitable
 from transformers import BertConfig, BertForQuestionAnswering
 
 from cram_hf import compressible_weights, parse_compressor
 from cram_hf.bench.engines import Run, Subject
 from cram_hf.bench.inputs import Inputs, example
-from cram_hf.bench.sparse_layers import UnsuitableError
 from cram_hf.provenance import command_line, environment
 from cram_hf.results import write_json
 from cram_hf.runtime import kernel
@@ -91,12 +89,7 @@ def pruned(shape: str, spec: str, folder: Path) -> Subject:
 def runs_of(subject: Subject, inputs: Inputs, engines: list[str]) -> dict[str, Run]:
     weight = compressible_weights(subject.model)["bert.encoder.layer.0.output.dense.weight"]
     has_zeros = float(weight.eq(0).float().mean()) > 0.1
-    runs = {}
-    for name in engines:
-        if has_zeros or name != "csr":
-            with suppress(UnsuitableError):
-                runs[name] = ENGINES[name](subject, inputs)
-    return runs
+    return suitable(subject, inputs, [name for name in engines if has_zeros or name != "csr"])
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:

@@ -81,7 +81,7 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind
 
 int main(int argc, char** argv) {
   if (argc > 1) return product(1, 1, 33, 0, std::atoi(argv[1]), false, cram_hf_level(), 1, 1);
-  const int64_t sizes[] = {0, 1, 7, 16, 33, 129, 300};
+  const int64_t sizes[] = {0, 1, 16, 23, 33, 129, 300};
   int count = 0;
   for (int level = 0; level <= cram_hf_level(); level++)
     for (int kind = FLOATS; kind <= BYTES; kind++)

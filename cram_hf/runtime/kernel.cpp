@@ -245,8 +245,8 @@ int cram_hf_level() {
 #endif
 }
 
-// The one to take of those. An Intel core does one bf16 dot product in the time of two or three fp32 multiply-adds (measured
-// on an Emerald Rapids), so that the level before it is the faster one there, at bf16 too.
+// The one to take of those. Intel's processors have dot products of bf16 but are slower with them (measured on an Emerald
+// Rapids), so that the level before is the faster one there, at bf16 too.
 int cram_hf_choice() {
   const int level = cram_hf_level();
 #if defined(__x86_64__)
@@ -527,14 +527,14 @@ CRAM_TARGET void pack_bytes(const Linear& l, int64_t first, int64_t from, int64_
     for (int64_t i = 0; i < LANES; i++) {
       __m512i whole[V];
       for (int64_t v = 0; v < V; v++) whole[v] = _mm512_cvtps_epi32((__m512)r[v][i]);
-      if (V == CRAM_VECTORS) {
-        const __m512i low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[V - 2], whole[V - 1]);
+      if constexpr (V == CRAM_VECTORS) {
+        const __m512i low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[2], whole[3]);
         _mm512_store_si512(panel + (k + i) * LANES, _mm512_xor_si512(_mm512_packs_epi16(low, high), half));
-        continue;
+      } else {
+        for (int64_t v = 0; v < V; v++)
+          _mm512_store_si512(panel + ((k + i) * V + v) * LANES,
+                             _mm512_xor_si512(_mm512_shuffle_epi8(whole[v], fourfold), half));
       }
-      for (int64_t v = 0; v < V; v++)
-        _mm512_store_si512(panel + ((k + i) * V + v) * LANES,
-                           _mm512_xor_si512(_mm512_shuffle_epi8(whole[v], fourfold), half));
     }
   }
 }
