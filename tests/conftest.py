@@ -47,6 +47,14 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
         yield context
 
 
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """What the compiler has learned of a function, to leave it alone too, stays with the test."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
 @pytest.fixture(
     params=[
         "cpu",

@@ -83,6 +83,7 @@ def test_numbers_far_out_and_those_that_are_none(monkeypatch, level):
 
 
 @needs_kernel
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_operator_applies_it_too(precision):

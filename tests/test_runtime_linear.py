@@ -148,14 +148,19 @@ def test_the_operator_has_a_shape_without_data(precision):
 
 
 @needs_kernel
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.filterwarnings("error")
 def test_a_compiled_model_is_one_graph_and_gives_the_same():
     model, x = nn.Sequential(SparseLinear.from_linear(layer()), nn.GELU()), inputs(6, 60)
     with torch.no_grad():
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
         assert torch.equal(compiled(x), model(x))
         assert torch.equal(compiled(x[:5]), model(x[:5]))
+    compiled = torch.compile(model, backend="aot_eager")
     with pytest.raises(RuntimeError, match="SparseLinear is for inference and has no gradient"):
-        torch.compile(model, backend="aot_eager")(x.requires_grad_())
+        compiled(x.clone().requires_grad_())
+    with torch.no_grad():
+        assert torch.equal(compiled(x), model(x))
 
 
 @needs_kernel
@@ -179,6 +184,7 @@ def test_an_input_without_data_gives_a_shape():
     assert y.shape == (6, 40)
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("zeros", [0.5, 0.95])
 def test_without_a_kernel_a_compiled_model_gives_the_same(monkeypatch, zeros):
     monkeypatch.setattr(linear_module, "kernel", lambda: None)

@@ -173,6 +173,7 @@ def _has_kernel() -> bool:
     return kernel() is not None
 
 
+@torch.compiler.disable  # the compiler comes here if it has given up `forward`, after a call that was refused
 def _product(x: Tensor, packed: Packed, bias: Tensor | None, gelu: bool) -> Tensor:
     engine = kernel()
     assert engine is not None
