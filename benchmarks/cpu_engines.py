@@ -41,10 +41,16 @@ def onnxruntime_int8(subject: Subject, inputs: Inputs) -> Run:
     return onnxruntime(subject, inputs, path)
 
 
-def ours(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "int8"]) -> Run:
-    """`cram_hf.runtime`; layers that would not gain stay dense fp32. Raises `UnsuitableError` where all of them do."""
-    if not accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False).replaced:
+def ours(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "fp16", "int8"]) -> Run:
+    """`cram_hf.runtime`; layers that would not gain stay dense fp32.
+
+    Raises `UnsuitableError` where all of them do, and where the processor has no arithmetic of fp16 to compute in it.
+    """
+    report = accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False)
+    if not report.replaced:
         raise UnsuitableError(f"no layer of {subject.spec} gains in {dtype}: it would be dense-fp32 once more")
+    if dtype not in {layer.precision for layer in report.layers}:
+        raise UnsuitableError(f"{dtype} is computed in fp32 here: it would be ours-fp32 once more")
     return runner(Logits(model))
 
 
@@ -72,6 +78,7 @@ ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
     "csr": csr,
     "ours-fp32": partial(ours, dtype="fp32"),
     "ours-bf16": partial(ours, dtype="bf16"),
+    "ours-fp16": partial(ours, dtype="fp16"),
     "ours-int8": partial(ours, dtype="int8"),
 }
 if find_spec("deepsparse"):  # by hand: its licence covers evaluation alone, and it is not maintained

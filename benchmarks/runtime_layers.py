@@ -110,7 +110,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tokens", nargs="+", type=int, default=[1, 16, 128, 1024])
     parser.add_argument("--zeros", nargs="+", type=float, default=ZEROS)
     parser.add_argument("--dense", nargs="+", choices=TYPES, default=list(TYPES))
-    parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=list(DTYPES))
+    engine = kernel()
+    used = [name for name in DTYPES if name != "fp16" or (engine is not None and engine.halves)]
+    parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=used)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)

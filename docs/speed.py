@@ -31,11 +31,12 @@ ENGINES = {
     "deepsparse": "DeepSparse",
     "ours-fp32": "ours fp32",
     "ours-bf16": "ours bf16",
+    "ours-fp16": "ours fp16",
     "ours-int8": "ours int8",
 }
 PLACE = itemgetter("shape", "threads")
 COLOURS = {"PyTorch": "#8C8C8C", "ONNX Runtime": "#E69F00", "OpenVINO": "#009E73", "ours": "#0072B2"}
-MARKERS = {"fp32": "o", "bf16": "s", "int8": "D", "CSR": "X"}
+MARKERS = {"fp32": "o", "bf16": "s", "fp16": "^", "int8": "D", "CSR": "X"}
 HEAD = """# Speed on a CPU
 
 Written by `python docs/speed.py` from the files under `results/benchmarks/`; do not edit. How the sparse engine works

@@ -12,6 +12,16 @@ from cram_hf.runtime.library import Kernel
 
 needs_kernel = pytest.mark.skipif(kernel() is None, reason="the package was installed without a C++ compiler")
 AVAILABLE = found.levels if (found := kernel()) else ()
+FP16 = "avx512_fp16"
+"""The only level that takes a matrix of fp16."""
+
+
+def taken(*precisions: str) -> list[tuple[str, str]]:
+    """Each level with each precision that it takes."""
+    return [
+        (level, precision) for level in AVAILABLE for precision in precisions if precision != "fp16" or level == FP16
+    ]
+
 
 CASES = {
     "rows": st.integers(0, 70) | st.integers(250, 530),

@@ -203,15 +203,17 @@ class TestSparseLayers:
 
 class TestSparseRuntime:
     @pytest.mark.skipif(kernel() is None, reason="the kernel was not built: there is no C++ compiler")
-    @pytest.mark.parametrize(("name", "most"), [("sparse", 1e-4), ("sparse-bf16", 0.05)])
+    @pytest.mark.parametrize(("name", "most"), [("sparse", 1e-4), ("sparse-bf16", 0.05), ("sparse-fp16", 0.02)])
     def test_its_logits_are_pytorchs(self, name, most):
+        if said := missing(BY_NAME[name]):
+            pytest.skip(said)
         model = small_model(128, initializer_range=0.1)
         subjects = [make_subject(spec, Path(), model) for spec in ("as it is", "topk:0.8:layer")]
         dense, pruned = measure_cell(BY_NAME[name], subjects, Cell(2, 6, 1), rounds=2, seed=0)
         assert dense["milliseconds"]
         assert pruned["ratio"]["rounds"] == 2
         assert pruned["max_difference"] < most
-        assert (dense["max_difference"] == 0) == (name == "sparse")
+        assert (dense["max_difference"] == 0) == (name != "sparse-bf16")
         assert not any(isinstance(module, SparseLinear) for module in subjects[1].model.modules())
 
     @pytest.mark.parametrize("spec", ["as it is", "topk:0.9"])
@@ -223,7 +225,14 @@ class TestSparseRuntime:
         monkeypatch.setattr("cram_hf.bench.engines.kernel", lambda: None)
         said = "cram_hf.runtime has no kernel: install the package where a C++ compiler is, and unset CRAM_HF_RUNTIME"
         assert missing(BY_NAME["sparse-bf16"]) == said
+        assert missing(BY_NAME["sparse-fp16"]) == said
         assert missing(BY_NAME["csr"]) is None
+
+    @pytest.mark.skipif(kernel() is None, reason="the kernel was not built: there is no C++ compiler")
+    def test_a_processor_without_fp16_is_told_so(self, monkeypatch):
+        monkeypatch.setattr(kernel(), "level", "avx2")
+        said = "needs a processor with AVX512-FP16 (Intel from Sapphire Rapids on); cram_hf.runtime uses avx2 here"
+        assert missing(BY_NAME["sparse-fp16"]) == said
 
 
 class TestMissing:

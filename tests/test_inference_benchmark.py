@@ -37,7 +37,8 @@ def load(monkeypatch):
 def test_every_place_of_the_grid_has_each_engine_with_its_error_and_ratios(load, monkeypatch, tmp_path):
     script = load("inference")
     monkeypatch.setattr(script, "SHAPES", {"tiny": BertConfig(**SMALL, intermediate_size=256)})
-    engines = ["csr", "dense-bf16", "ours-fp32", "ours-bf16", "ours-int8"]
+    engines = ["csr", "dense-bf16", "ours-fp32", "ours-bf16", "ours-int8", "ours-fp16"]
+    gain = 6 + kernel().halves  # without its arithmetic fp16 would be fp32 once more
     before = torch.get_num_threads()
     try:
         script.main([*GRID.split(), "--engines", *engines, "--out", str(tmp_path / "out.json")])
@@ -46,7 +47,7 @@ def test_every_place_of_the_grid_has_each_engine_with_its_error_and_ratios(load,
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     found = {(row["spec"], row["seq_length"], row["engine"]): row for row in rows}
     # without zeros, dense engines alone; with few of them, no layer of ours would gain
-    assert len(rows) == len(found) == 2 * 2 + 2 * 3 + 2 * 6
+    assert len(rows) == len(found) == 2 * 2 + 2 * 3 + 2 * gain
     assert {engine for spec, _, engine in found if spec == "topk:0.2:layer"} == {"dense-fp32", "dense-bf16", "csr"}
     for (_, _, engine), row in found.items():
         assert row["relative_error"] < (1e-5 if engine in ("dense-fp32", "csr", "ours-fp32") else 0.1)

@@ -73,7 +73,7 @@ def test_the_layers_that_gain_are_replaced_and_the_report_says_why(pruned):
     torch.testing.assert_close(logits(model, batch), before, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8", "auto"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "int8", "auto"])
 def test_restore_puts_back_the_very_modules_bit_for_bit(pruned, dtype):
     model, batch = pruned
     before, answer, modules = bits(model), logits(model, batch), list(model.modules())
@@ -175,7 +175,7 @@ def test_small_layers_stay(monkeypatch):
 
 
 def test_what_cannot_be_asked_for_is_refused_all_at_once():
-    said = r"dtype is 'int4'; it must be one of fp32, bf16, int8, auto.*sparsity is 80; .* use SparseLinear.from"
+    said = r"dtype is 'int4'; it must be one of fp32, bf16, fp16, int8, auto.*sparsity is 80; .* use SparseLinear.from"
     with pytest.raises(ValueError, match=said):
         accelerate(nn.Linear(2, 2), "int4", min_sparsity=80)  # type: ignore[arg-type]
 

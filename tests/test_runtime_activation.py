@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from conftest import HEADS, tiny_config
-from runtime_fixtures import AVAILABLE, at, inputs, needs_kernel, sparse
+from runtime_fixtures import AVAILABLE, at, inputs, needs_kernel, sparse, taken
 from torch import nn
 from torch.nn.functional import gelu
 from transformers import AutoModel, DistilBertConfig, ElectraConfig, RobertaConfig
@@ -59,8 +59,7 @@ def stand_ins(model) -> int:
 
 
 @needs_kernel
-@pytest.mark.parametrize("level", AVAILABLE)
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize(("level", "precision"), taken("fp32", "bf16", "fp16", "int8"))
 def test_a_layer_applies_it_to_within_a_millionth(monkeypatch, level, precision):
     engine = at(level, monkeypatch)
     packed, x, bias = pack(sparse(70, 90, 0.5), precision), inputs(37, 90), inputs(1, 70)[0]
@@ -85,7 +84,7 @@ def test_numbers_far_out_and_those_that_are_none(monkeypatch, level):
 @needs_kernel
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_operator_applies_it_too(precision):
     layer = SparseLinear.from_linear(nn.Linear(60, 40), precision)
     packed, x = layer.packed, inputs(6, 60).reshape(2, 3, 60)

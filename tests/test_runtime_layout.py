@@ -44,7 +44,7 @@ def test_the_layout_is_tile_after_tile_and_in_a_tile_the_fullest_row_first():
     assert packed.values.tolist() == [2.0, 3.0, 1.0, 4.0]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
 def test_rows_are_put_in_order_within_their_block_alone_and_equal_ones_stay(precision):
     packed = pack(sparse(600, 300, 0.8), precision)
     tiles = len(packed.ends) // 601
@@ -56,11 +56,13 @@ def test_rows_are_put_in_order_within_their_block_alone_and_equal_ones_stay(prec
     assert pack(torch.ones(300, 5), precision).order.tolist() == [*range(BLOCK), *range(300 - BLOCK)]
 
 
-def test_in_bf16_an_odd_weight_is_stored_in_two_parts():
-    packed = pack(torch.tensor([[1.0, 0.0, 3.0], [0.0, 5.0, 0.0]]), "bf16")
+@pytest.mark.parametrize(("precision", "scales"), [("bf16", (1.0, 1.0)), ("fp16", (2 / 64, 4 / 64))])
+def test_in_16_bits_an_odd_weight_is_stored_in_two_parts(precision, scales):
+    packed = pack(torch.tensor([[1.0, 0.0, 3.0], [0.0, 5.0, 0.0]]), precision)
     assert packed.ends.tolist() == [0, 2, 4]
     assert packed.columns.tolist() == [0, 2, 1, 1]
-    assert packed.values.tolist() == [1.0, 3.0, 2.5, 2.5]
+    assert packed.values.tolist() == [1.0 / scales[0], 3.0 / scales[0], 2.5 / scales[1], 2.5 / scales[1]]
+    assert packed.kept == 3
 
 
 def test_other_types_and_transposed_matrices_are_packed():
@@ -77,7 +79,7 @@ def test_a_matrix_of_80_percent_zeros_takes_a_quarter_in_fp32_and_a_sixth_in_bf1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
 def test_a_bert_base_is_packed_in_a_second(precision):
     shapes = [(768, 768)] * 4 + [(3072, 768), (768, 3072)]
     layer = [sparse(*shape, 0.8, seed) for seed, shape in enumerate(shapes)]
@@ -100,5 +102,5 @@ def test_what_cannot_be_packed_is_refused(weight):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision is 'fp16'; it must be one of fp32, bf16, int8"):
-        pack(torch.zeros(2, 2), "fp16")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="precision is 'fp8'; it must be one of fp32, bf16, fp16, int8"):
+        pack(torch.zeros(2, 2), "fp8")  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def test_inputs_of_another_width_type_or_device_are_refused():
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
 def test_neither_the_default_type_nor_the_default_device_matters(precision):
     dense, x = layer(), inputs(6, 60)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_a_bias_that_the_kernel_cannot_read_is_refused(bias):
         SparseLinear(SparseLinear.from_linear(layer()).packed, bias)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
 def test_a_copy_and_a_saved_module_compute_the_same(precision):
     sparse_layer, x = SparseLinear.from_linear(layer(), precision), inputs(3, 60)
     file = io.BytesIO()
@@ -140,7 +140,7 @@ def test_it_has_no_parameters_and_says_what_it_is():
 
 
 @needs_kernel
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
 def test_the_operator_has_a_shape_without_data(precision):
     packed, x = SparseLinear.from_linear(layer(), precision).packed, inputs(6, 60).reshape(2, 3, 60)
     weight = (packed.ends, packed.order, packed.columns, packed.values, packed.peaks, packed.totals)
@@ -164,7 +164,7 @@ def test_a_compiled_model_is_one_graph_and_gives_the_same():
 
 
 @needs_kernel
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_a_traced_layer_computes_and_refuses_other_widths(precision):
     sparse_layer = SparseLinear.from_linear(layer(), precision)

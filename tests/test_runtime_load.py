@@ -54,7 +54,7 @@ def answer(model: nn.Module) -> torch.Tensor:
         return model(**BATCH)[0]
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "int8"])
 @pytest.mark.parametrize("stored", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("head", HEADS)
 def test_it_computes_what_the_loaded_and_accelerated_model_computes(head, stored, dtype, tmp_path):
@@ -170,7 +170,7 @@ def test_loading_takes_at_most_35_percent_of_the_dense_encoder_at_its_peak(tmp_p
     for weight in encoder:
         weight *= torch.rand(weight.shape) < 0.2
     save_packed(state, tmp_path / "p")
-    for dtype in ("fp32", "bf16", "int8"):
+    for dtype in ("fp32", "bf16", "fp16", "int8"):
         command = [sys.executable, "-c", WORKER, str(tmp_path / "p"), dtype]
         peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         assert peak <= 0.35 * sum(weight.nbytes for weight in encoder), peak

@@ -39,7 +39,7 @@ def batch(rows: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "int8"])
 def test_a_text_classification_pipeline_gives_the_same_labels_and_scores(dtype):
     model, texts = pruned("sequence_classification"), ["where is the ferry ?", "in the harbour ."]
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer(), device="cpu")
@@ -72,7 +72,7 @@ def test_a_question_answering_pipeline_gives_the_same_answer():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "int8"])
 def test_a_model_compiled_by_inductor_gives_the_same_for_every_length(dtype):
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("inductor needs a C++ compiler")
@@ -85,7 +85,7 @@ def test_a_model_compiled_by_inductor_gives_the_same_for_every_length(dtype):
             torch.testing.assert_close(compiled(**given).start_logits, model(**given).start_logits)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "int8"])
 def test_several_python_threads_on_one_model_give_identical_results(dtype):
     model = pruned("question_answering")
     accelerate(model, dtype)

@@ -110,6 +110,11 @@ def sparse_bf16(subject: Subject, inputs: Inputs) -> Run:
     return runner(Logits(_accelerated(subject.model, "bf16")))
 
 
+def sparse_fp16(subject: Subject, inputs: Inputs) -> Run:
+    """`cram_hf.runtime` in fp16: weights, what they multiply and short sums rounded, all else in fp32."""
+    return runner(Logits(_accelerated(subject.model, "fp16")))
+
+
 def half_on_gpu(subject: Subject, inputs: Inputs) -> Run:
     """PyTorch in fp16 on the GPU: what 2:4 is compared with."""
     return _on_gpu(copy.deepcopy(subject.model).half().cuda())
@@ -150,6 +155,7 @@ class Engine:
         dense: what runs the uncompressed model, where that is another engine.
         needs_gpu: whether it runs on CUDA alone.
         needs_kernel: whether it is made of the compiled code of `cram_hf.runtime`.
+        needs_fp16: whether the processor must have arithmetic of fp16.
         allowed: how far its logits may be from those of PyTorch in fp32, times the largest where that is above 1.
         note: what a user must know before using it.
     """
@@ -162,6 +168,7 @@ class Engine:
     dense: Callable[[Subject, Inputs], Run] | None = None
     needs_gpu: bool = False
     needs_kernel: bool = False
+    needs_fp16: bool = False
     allowed: float = EXACT
     note: str = ""
 
@@ -174,6 +181,9 @@ ENGINES = (
     Engine("csr", csr, skips_zeros=True, dense=eager),
     Engine("sparse", sparse, skips_zeros=True, dense=eager, needs_kernel=True),
     Engine("sparse-bf16", sparse_bf16, skips_zeros=True, dense=bf16, needs_kernel=True, allowed=BF16),
+    Engine(
+        "sparse-fp16", sparse_fp16, skips_zeros=True, dense=eager, needs_kernel=True, needs_fp16=True, allowed=FP16
+    ),
     Engine("semi-structured", semi_structured, skips_zeros=True, dense=half_on_gpu, needs_gpu=True, allowed=FP16),
     Engine(
         "deepsparse",
@@ -193,8 +203,11 @@ def missing(engine: Engine) -> str | None:
     note = f"; {engine.note}" if engine.note else ""
     if absent:
         return f"{', '.join(absent)} not installed: {engine.install}{note}"
-    if engine.needs_kernel and kernel() is None:
+    found = kernel() if engine.needs_kernel else None
+    if engine.needs_kernel and found is None:
         return "cram_hf.runtime has no kernel: install the package where a C++ compiler is, and unset CRAM_HF_RUNTIME"
+    if engine.needs_fp16 and found is not None and not found.halves:
+        return f"needs a processor with AVX512-FP16 (Intel from Sapphire Rapids on); cram_hf.runtime uses {found.level} here"
     if engine.needs_gpu and not torch.cuda.is_available():
         return "needs a CUDA GPU of compute capability 8.0 or higher; PyTorch sees no GPU here"
     if engine.needs_gpu and (capability := torch.cuda.get_device_capability()) < (8, 0):
@@ -202,7 +215,7 @@ def missing(engine: Engine) -> str | None:
     return None
 
 
-def _accelerated(model: PreTrainedModel, dtype: Literal["fp32", "bf16"]) -> PreTrainedModel:
+def _accelerated(model: PreTrainedModel, dtype: Literal["fp32", "bf16", "fp16"]) -> PreTrainedModel:
     """A copy whose linear layers with enough zeros are sparse. Raises `UnsuitableError` where there is none."""
     model = copy.deepcopy(model)
     if not accelerate(model, dtype, keep_dense=False).replaced:

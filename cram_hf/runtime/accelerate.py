@@ -23,20 +23,21 @@ def accelerate(
 
     **Mutated**: the model's modules, all of those chosen or none; its weights are not. `restore` undoes it. Layers
     with hooks, with a weight that another module shares, and subclasses of `nn.Linear` stay. Activations are best in
-    fp32: with `"bf16"` and `"int8"` they are rounded inside the layer. Where transformers is known to call GELU next
+    fp32: with all but `"fp32"` they are rounded inside the layer. Where transformers is known to call GELU next
     (in the feed-forward block of BERT, its kin and DistilBERT), the layer applies it in its last step, and the module
     of the activation stands aside.
 
     Args:
         model (`nn.Module`): on the CPU. It is then for inference alone.
         dtype (`str`, defaults to `"fp32"`): `"bf16"` is faster where the processor is fast at bf16 dot products (AMD
-            from Zen 4 on), and its answers differ from fp32 by the rounding; `"auto"` takes it there and fp32
-            elsewhere. `"int8"` is for models that `topk:...+quantize:8` made: their weights stay as they are, those of
+            from Zen 4 on), and its answers differ from fp32 by the rounding; `"fp16"` where it has arithmetic of fp16
+            (Intel from Sapphire Rapids on), with smaller differences: elsewhere fp32 is computed, and a warning says
+            so. `"auto"` takes either where it is fast, and fp32 elsewhere. `"int8"` is for models that `topk:...+quantize:8` made: their weights stay as they are, those of
             others are rounded.
         min_sparsity (`float`, *optional*): share of zeros from which on a layer is replaced. By default
             that of `cram_hf/runtime/break_even.py` for the layer, and without a compiled kernel 0.9.
         keep_dense (`bool`, defaults to `True`): hold on to the dense layers. Without them the model takes less memory,
-            `restore` is not possible, and a saved bf16 or int8 layer has the rounded weights.
+            `restore` is not possible, and a saved bf16, fp16 or int8 layer has the rounded weights.
 
     Raises:
         ValueError: `dtype` or `min_sparsity` is none of these, `model` itself is a linear layer, or a weight has no

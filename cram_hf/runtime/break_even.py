@@ -63,10 +63,36 @@ MEASURED: dict[str, tuple[Measured, ...]] = {
         Measured(torch.float32, "int8", 589824, 0.45),
         Measured(torch.float32, "int8", 2359296, 0.3),
     ),
+    "avx512_fp16": (
+        Measured(torch.bfloat16, "bf16", 147456, 0.45),
+        Measured(torch.bfloat16, "bf16", 589824, 0.45),
+        Measured(torch.bfloat16, "bf16", 2359296, 0.45),
+        Measured(torch.bfloat16, "fp16", 147456, 0.3),
+        Measured(torch.bfloat16, "fp16", 589824, 0.45),
+        Measured(torch.bfloat16, "fp16", 2359296, 0.35),
+        Measured(torch.bfloat16, "fp32", 147456, 0.35),
+        Measured(torch.bfloat16, "fp32", 589824, 0.45),
+        Measured(torch.bfloat16, "fp32", 2359296, 0.45),
+        Measured(torch.bfloat16, "int8", 147456, 0.3),
+        Measured(torch.bfloat16, "int8", 589824, 0.3),
+        Measured(torch.bfloat16, "int8", 2359296, 0.3),
+        Measured(torch.float32, "bf16", 147456, 0.8),
+        Measured(torch.float32, "bf16", 589824, 0.6),
+        Measured(torch.float32, "bf16", 2359296, 0.6),
+        Measured(torch.float32, "fp16", 147456, 0.8),
+        Measured(torch.float32, "fp16", 589824, 0.55),
+        Measured(torch.float32, "fp16", 2359296, 0.4),
+        Measured(torch.float32, "fp32", 147456, 0.8),
+        Measured(torch.float32, "fp32", 589824, 0.55),
+        Measured(torch.float32, "fp32", 2359296, 0.45),
+        Measured(torch.float32, "int8", 147456, 0.7),
+        Measured(torch.float32, "int8", 589824, 0.4),
+        Measured(torch.float32, "int8", 2359296, 0.3),
+    ),
 }
 """What `benchmarks/runtime_layers.py` printed at its end on one thread, for the instructions that were used: of an AMD
 EPYC (Zen 4; `results/benchmarks/runtime_layers.json`) and of an Intel Xeon (Emerald Rapids; `runtime_layers_xeon.json`
-beside it). 0.3 is the least that was tried. Put other lines here, and nowhere else."""
+and `runtime_layers_fp16.json` beside it). 0.3 is the least that was tried. Put other lines here, and nowhere else."""
 
 
 def least_zeros(level: str, dense: torch.dtype, precision: Precision, weights: int) -> float:

@@ -20,7 +20,7 @@ from .report import Layer, Report
 
 logger = logging.getLogger(__name__)
 
-Wish = Literal["fp32", "bf16", "int8", "auto"]
+Wish = Literal["fp32", "bf16", "fp16", "int8", "auto"]
 SMALLEST = 2**14
 """A layer of fewer weights gains nothing worth a change."""
 
@@ -99,8 +99,12 @@ def choose(model: nn.Module, dtype: str, min_sparsity: float | None) -> Choice:
     if problems:
         raise ValueError(" ".join(problems))
     engine = kernel()
+    dots, halves = (False, False) if engine is None else (engine.dots, engine.halves)
     if dtype == "auto":
-        dtype = "bf16" if engine is not None and engine.dots else "fp32"
+        dtype = "fp16" if halves else "bf16" if dots else "fp32"
+    if dtype == "fp16" and not halves:
+        logger.warning("There is no arithmetic of fp16 here (it needs AVX512-FP16 and the kernel): fp32 is computed.")
+        dtype = "fp32"
     return Choice(cast(Precision, dtype), min_sparsity, engine)
 
 

@@ -20,7 +20,11 @@
 #include <thread>
 #include <vector>
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
+#if defined(__clang__) ? __clang_major__ >= 16 : __GNUC__ >= 12
+#define CRAM_KNOWS_FP16
+#endif
 #endif
 
 namespace {
@@ -30,9 +34,10 @@ typedef void (*Team)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_paral
 // Kept weights lie tile after tile (a tile: `tile` columns of W), row after row: values[i] stands in column columns[i] of
 // the tile. The rows of a tile lie in blocks of ROWS, in a block the fullest first, so that a row is as long as the one
 // before it nearly always and the processor foresees its end: place p of tile t holds row
-// p / ROWS * ROWS + order[t * rows + p], as values[ends[t * (rows + 1) + p]] up to ends[... + 1]. Halves (bf16) come in
-// pairs, bytes in fours: a byte q of row r stands for q * peaks[r] / 127, and totals[r] is the sum of the row's bytes.
-enum Kind { FLOATS, HALVES, BYTES };
+// p / ROWS * ROWS + order[t * rows + p], as values[ends[t * (rows + 1) + p]] up to ends[... + 1]. Those of bf16 and
+// fp16 come in pairs, bytes in fours: a byte q of row r stands for q * peaks[r] / 127, and totals[r] is the sum of the
+// row's bytes; an fp16 v stands for v * peaks[r].
+enum Kind { FP32, BF16, INT8, FP16 };
 
 struct Linear {
   const float *x, *bias;
@@ -50,7 +55,8 @@ struct Linear {
 
 // Activations lie in panels of `tokens` tokens: a row of a panel is one column of x, so that a kept weight multiplies
 // whole vectors. `pack` writes columns [from, to) of a panel; `rows` makes rows [from, to) of y out of it. With bytes, a
-// row after the last one holds the scale of each token, written with the columns from 0 on.
+// row after the last one holds the scale of each token, written with the columns from 0 on; with fp16 too, whose panels
+// have twice the tokens.
 struct Level {
   int64_t tokens;
   void (*pack)(const Linear&, int64_t first, int64_t from, int64_t to, float* panel);
@@ -72,7 +78,7 @@ int64_t up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 template <Kind KIND>
 inline float value(const Linear& l, int64_t i) {
-  return KIND == BYTES ? static_cast<const int8_t*>(l.values)[i] : static_cast<const float*>(l.values)[i];
+  return KIND == INT8 ? static_cast<const int8_t*>(l.values)[i] : static_cast<const float*>(l.values)[i];
 }
 
 inline void check(const Linear& l, int64_t tile, int64_t i) {  // in debug builds
@@ -129,6 +135,16 @@ inline int64_t place(const Linear& l, int64_t tile, int64_t at, int64_t rows) { 
 #define CRAM_DOT
 #define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")))
 #include "kernel.cpp"
+#ifdef CRAM_KNOWS_FP16
+#define CRAM_LEVEL avx512_fp16
+#define CRAM_BYTES 64
+#define CRAM_VECTORS 4
+#define CRAM_SUMS 2
+#define CRAM_DOT_BYTES
+#define CRAM_FP16
+#define CRAM_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512fp16,fma")))
+#include "kernel.cpp"
+#endif
 #endif
 
 namespace {
@@ -140,6 +156,9 @@ const Level LEVELS[] = {
     {level_avx512::TOKENS, level_avx512::pack, level_avx512::rows},
     {level_avx512_vnni::TOKENS, level_avx512_vnni::pack, level_avx512_vnni::rows},
     {level_avx512_bf16::TOKENS, level_avx512_bf16::pack, level_avx512_bf16::rows},
+#ifdef CRAM_KNOWS_FP16
+    {level_avx512_fp16::TOKENS, level_avx512_fp16::pack, level_avx512_fp16::rows},
+#endif
 #endif
 };
 
@@ -201,14 +220,15 @@ void share(int64_t tasks, int threads, Team team, const Work& work) {
 }
 
 void multiply(const Linear& l, const Level& level, int threads, Team team) {
-  const int64_t count = (l.tokens + level.tokens - 1) / level.tokens, parts = (l.rows + ROWS - 1) / ROWS;
-  const int64_t size = (up(l.width, COLUMNS) + 1) * level.tokens, room = ROWS * level.tokens;
+  const int64_t tokens = l.kind == FP16 ? 2 * level.tokens : level.tokens;
+  const int64_t count = (l.tokens + tokens - 1) / tokens, parts = (l.rows + ROWS - 1) / ROWS;
+  const int64_t size = up(l.width, COLUMNS) * level.tokens + tokens, room = ROWS * tokens;
   if (threads == 1 || count % threads == 0 || count >= 4 * threads) {  // whole panels share the work evenly
     share(count, threads, team, [&](int64_t i) {
       float* panel = panels.floats(size);
-      level.pack(l, i * level.tokens, 0, l.width, panel);
+      level.pack(l, i * tokens, 0, l.width, panel);
       for (int64_t r = 0; r < l.rows; r += ROWS)
-        level.rows(l, i * level.tokens, r, r + ROWS < l.rows ? r + ROWS : l.rows, panel, sums.floats(room));
+        level.rows(l, i * tokens, r, r + ROWS < l.rows ? r + ROWS : l.rows, panel, sums.floats(room));
     });
     return;
   }
@@ -216,11 +236,11 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
   float* all = panels.floats(count * size);
   share(count * pieces, threads, team, [&](int64_t i) {
     const int64_t from = i % pieces * COLUMNS, to = from + COLUMNS < l.width ? from + COLUMNS : l.width;
-    level.pack(l, i / pieces * level.tokens, from, to, all + i / pieces * size);
+    level.pack(l, i / pieces * tokens, from, to, all + i / pieces * size);
   });
   share(count * parts, threads, team, [&](int64_t i) {
     const int64_t from = i % parts * ROWS, to = from + ROWS < l.rows ? from + ROWS : l.rows;
-    level.rows(l, i / parts * level.tokens, from, to, all + i / parts * size, sums.floats(room));
+    level.rows(l, i / parts * tokens, from, to, all + i / parts * size, sums.floats(room));
   });
 }
 
@@ -228,9 +248,9 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
 
 extern "C" {
 
-int cram_hf_version() { return 5; }
+int cram_hf_version() { return 6; }
 
-// 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with dot products of bytes, 4 of bf16 too.
+// 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with dot products of bytes, 4 of bf16 too, 5 with arithmetic of fp16 as well.
 int cram_hf_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -239,14 +259,19 @@ int cram_hf_level() {
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return 1;
   if (!__builtin_cpu_supports("avx512vnni")) return 2;
-  return __builtin_cpu_supports("avx512bf16") ? 4 : 3;
+  if (!__builtin_cpu_supports("avx512bf16")) return 3;
+#ifdef CRAM_KNOWS_FP16
+  unsigned a, b, c, d;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 23 & 1) return 5;
+#endif
+  return 4;
 #else
   return 0;
 #endif
 }
 
 // The one to take of those. Intel's processors have dot products of bf16 but are slower with them (measured on an Emerald
-// Rapids), so that the level before is the faster one there, at bf16 too.
+// Rapids), so that the level before is the faster one there, at bf16 too. That of fp16 does not use them.
 int cram_hf_choice() {
   const int level = cram_hf_level();
 #if defined(__x86_64__)
@@ -261,7 +286,8 @@ int cram_hf_linear(const float* x, const float* bias, float* y, int64_t tokens, 
                    const int32_t* ends, const uint8_t* order, const uint8_t* columns, const void* values,
                    const float* peaks, const int32_t* totals, int64_t tile, int kind, int gelu, int level,
                    int threads, Team team) {
-  assert(level >= 0 && level <= cram_hf_level() && threads > 0 && tile > 0 && tile <= 256 && kind >= 0 && kind <= 2);
+  assert(level >= 0 && level <= cram_hf_level() && threads > 0 && tile > 0 && tile <= 256);
+  assert(kind >= 0 && kind <= (level == 5 ? FP16 : INT8));
   try {
     const Linear linear{x,      bias,  y,      tokens, rows,       width,    ends, order, columns,
                         values, peaks, totals, tile,   Kind(kind), gelu != 0};
@@ -340,8 +366,9 @@ CRAM_TARGET CRAM_INLINE float* token_scales(const Linear& l, float* panel) {
 
 // What takes each token to whole numbers up to 127 in magnitude. Magnitudes are compared as bits, so that a NaN is the
 // greatest: a token that is not finite gets the scale NaN, and with it NaN everywhere. Tiny ones count as zeros.
-CRAM_TARGET void token_factors(const Linear& l, int64_t first, bool keep, float* panel, float* factors) {
-  for (int64_t j = 0; j < TOKENS; j++) {
+// With fp16 it is the power of two that takes the greatest finite magnitude to 1 or more, below 2.
+CRAM_TARGET void token_factors(const Linear& l, int64_t first, int64_t tokens, bool keep, float* panel, float* factors) {
+  for (int64_t j = 0; j < tokens; j++) {
     Ints most{};
     if (first + j < l.tokens)
       for (int64_t k = 0; k < l.width; k += LANES) {
@@ -351,11 +378,19 @@ CRAM_TARGET void token_factors(const Linear& l, int64_t first, bool keep, float*
           part = *reinterpret_cast<const Loose*>(x);
         else
           memcpy(&part, x, size_t(l.width - k) * sizeof(float));
-        const Ints bits = (Ints)part & 0x7fffffff;
+        Ints bits = (Ints)part & 0x7fffffff;
+        if (l.kind == FP16) bits = bits < 0x7f800000 ? bits : Ints{};
         most = bits > most ? bits : most;
       }
     int32_t bits = 0;
     for (int64_t i = 0; i < LANES; i++) bits = most[i] > bits ? most[i] : bits;
+    if (l.kind == FP16) {
+      const int32_t power = bits >> 23 < 1 ? 1 : bits >> 23 > 253 ? 253 : bits >> 23, up = power << 23;
+      const int32_t down = (254 - power) << 23;
+      memcpy(&factors[j], &down, sizeof down);
+      if (keep) memcpy(&token_scales(l, panel)[j], &up, sizeof up);
+      continue;
+    }
     float peak;
     memcpy(&peak, &bits, sizeof peak);
     const bool finite = bits < 0x7f800000;
@@ -364,14 +399,20 @@ CRAM_TARGET void token_factors(const Linear& l, int64_t first, bool keep, float*
   }
 }
 
-CRAM_TARGET CRAM_INLINE int64_t vectors(const Linear& l, int64_t first, int64_t least) {
-  int64_t count = CRAM_VECTORS;
+// How many vectors of tokens a panel has. Where two of them are worked at together there are two at least.
+CRAM_TARGET CRAM_INLINE int64_t vectors(const Linear& l, int64_t first) {
+#ifdef CRAM_DOT
+  const int64_t least = l.kind == BF16 ? 2 : 1;
+#else
+  const int64_t least = l.kind == FP16 ? 2 : 1;
+#endif
+  int64_t count = l.kind == FP16 ? 2 * CRAM_VECTORS : CRAM_VECTORS;
   while (count > least && count / 2 * LANES >= l.tokens - first) count /= 2;
   return count;
 }
 
 // To bf16 and back: to nearest, ties to even; NaN stays NaN.
-CRAM_TARGET CRAM_INLINE void round_to_half(Floats& value) {
+CRAM_TARGET CRAM_INLINE void round_to_bf16(Floats& value) {
   const Bits bits = (Bits)value, number = (Bits)(value == value);
   const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & number;
   value = (Floats)((rounded | ((bits | 0x400000) & ~number)) & 0xffff0000u);
@@ -382,17 +423,17 @@ CRAM_TARGET CRAM_INLINE void round_to_half(Floats& value) {
 CRAM_TARGET CRAM_INLINE void round_to_whole(Floats& value) { value = (value + 0x1.8p23f) - 0x1.8p23f; }
 
 CRAM_TARGET void pack_floats(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
-  const int64_t wide = vectors(l, first, 1) * LANES;
+  const int64_t wide = vectors(l, first) * LANES;
   float factors[TOKENS];
-  if (l.kind == BYTES) token_factors(l, first, from == 0, panel, factors);
+  if (l.kind == INT8) token_factors(l, first, TOKENS, from == 0, panel, factors);
   for (int64_t j = 0; j < wide; j += LANES)
     for (int64_t k = from; k < to; k += LANES) {
       Floats r[LANES];
-      block(l, first + j, k, l.kind == BYTES ? factors + j : nullptr, r);
+      block(l, first + j, k, l.kind == INT8 ? factors + j : nullptr, r);
       CRAM_UNROLL
       for (int64_t i = 0; i < LANES; i++) {
-        if (l.kind == HALVES) round_to_half(r[i]);
-        if (l.kind == BYTES) round_to_whole(r[i]);
+        if (l.kind == BF16) round_to_bf16(r[i]);
+        if (l.kind == INT8) round_to_whole(r[i]);
         *reinterpret_cast<Floats*>(panel + (k + i) * wide + j) = r[i];
       }
     }
@@ -422,29 +463,29 @@ CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to
     Floats sum[CRAM_SUMS][V];
     for (int v = 0; v < V; v++) {
       sum[CRAM_SUMS - 1][v] = Floats{};
-      sum[0][v] = KIND == BYTES ? Floats{} : t ? out[v] : Floats{} + (l.bias ? l.bias[from + row] : 0.f);
+      sum[0][v] = KIND == INT8 ? Floats{} : t ? out[v] : Floats{} + (l.bias ? l.bias[from + row] : 0.f);
     }
     const int64_t end = ends[o + 1], last = end - 1;
     for (int64_t p = ends[o]; p < end; p += 2) {
       Floats factors[2];
-      if (KIND == HALVES) {
+      if (KIND == BF16) {
         uint32_t pair;
         memcpy(&pair, static_cast<const uint16_t*>(l.values) + p, sizeof pair);
         factors[0] = (Floats)((Bits{} + pair) << 16), factors[1] = (Floats)((Bits{} + pair) & 0xffff0000u);
       }
       CRAM_UNROLL
       for (int s = 0; s < 2; s++) {
-        if (KIND == FLOATS && s && p == last) break;
+        if (KIND == FP32 && s && p == last) break;
         check(l, t, p + s);
         const Floats* x = vectors_of<V>(tile, columns[p + s]);
-        if (KIND != HALVES) factors[s] = value<KIND>(l, p + s) - Floats{};  // a sum would change -0, and be computed
+        if (KIND != BF16) factors[s] = value<KIND>(l, p + s) - Floats{};  // a sum would change -0, and be computed
         CRAM_UNROLL
         for (int v = 0; v < V; v++) sum[CRAM_SUMS > 1 ? s : 0][v] += factors[s] * x[v];
       }
     }
     for (int v = 0; v < V; v++) {
       const Floats whole = CRAM_SUMS > 1 ? sum[0][v] + sum[CRAM_SUMS - 1][v] : sum[0][v];
-      if (KIND == BYTES)
+      if (KIND == INT8)
         out[v] = (Floats)((t ? (Ints)out[v] : Ints{}) + __builtin_convertvector(whole, Ints));
       else
         out[v] = whole;
@@ -455,8 +496,8 @@ CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to
 #ifdef CRAM_DOT
 // Of 32 tokens each quarter of a vector holds four of the first half and four of the second: what unpacking two such rows
 // gives is then in order.
-CRAM_TARGET void pack_halves(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
-  const int64_t wide = vectors(l, first, 2) * LANES;
+CRAM_TARGET void pack_bf16(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
+  const int64_t wide = vectors(l, first) * LANES;
   const __m512i quarters = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
   for (int64_t j = 0; j < wide; j += 2 * LANES)
     for (int64_t k = from; k < to; k += LANES) {
@@ -472,7 +513,7 @@ CRAM_TARGET void pack_halves(const Linear& l, int64_t first, int64_t from, int64
 }
 
 template <int V>
-CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
+CRAM_TARGET void add_bf16(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const float* tile = panel + t * l.tile * V * LANES / 2;
   for (int64_t o = from; o < to; o++) {
@@ -510,6 +551,63 @@ CRAM_TARGET void add_halves(const Linear& l, int64_t t, int64_t from, int64_t to
 }
 #endif
 
+#ifdef CRAM_FP16
+// A vector holds the 16-bit floats of 32 tokens.
+CRAM_TARGET void pack_fp16(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
+  const int64_t wide = vectors(l, first) * LANES;
+  float factors[2 * TOKENS];
+  token_factors(l, first, wide, from == 0, panel, factors);
+  for (int64_t j = 0; j < wide; j += 2 * LANES)
+    for (int64_t k = from; k < to; k += LANES) {
+      Floats r[LANES], s[LANES];
+      block(l, first + j, k, factors + j, r);
+      block(l, first + j + LANES, k, factors + j + LANES, s);
+      CRAM_UNROLL
+      for (int64_t i = 0; i < LANES; i++) {
+        float* x = panel + ((k + i) * wide + j) / 2;
+        _mm256_store_si256(reinterpret_cast<__m256i*>(x), _mm512_cvtps_ph((__m512)r[i], _MM_FROUND_TO_NEAREST_INT));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(x) + 1, _mm512_cvtps_ph((__m512)s[i], _MM_FROUND_TO_NEAREST_INT));
+      }
+    }
+}
+
+// Sums are fp16 within a tile, two for each output; over the tiles they are added in fp32. Activations are below 2 in
+// magnitude and weights below 128, so that no sum over 192 columns is too great for fp16.
+template <int V>
+CRAM_TARGET void add_fp16(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
+  const int32_t* ends = l.ends + t * (l.rows + 1);
+  const Floats* tile = reinterpret_cast<const Floats*>(panel) + t * l.tile * V;
+  __asm__("" : "+r"(tile));
+  const __m512i first = _mm512_set1_epi16(0x0100), second = _mm512_set1_epi16(0x0302);  // of a pair, to all places
+  for (int64_t o = from; o < to; o++) {
+    const int64_t row = place(l, t, o, to - from);
+    Floats* out = sums + row * 2 * V;
+    __m512h sum[2][V];
+    for (int v = 0; v < V; v++) sum[0][v] = sum[1][v] = _mm512_setzero_ph();
+    const int64_t end = ends[o + 1];
+    for (int64_t p = ends[o]; p < end; p += 2) {
+      int32_t pair;
+      memcpy(&pair, static_cast<const uint16_t*>(l.values) + p, sizeof pair);
+      const __m512i both = _mm512_set1_epi32(pair);
+      CRAM_UNROLL
+      for (int s = 0; s < 2; s++) {
+        check(l, t, p + s);
+        const Floats* x = vectors_of<V>(tile, l.columns[p + s]);
+        const __m512h factor = (__m512h)_mm512_shuffle_epi8(both, s ? second : first);
+        CRAM_UNROLL
+        for (int v = 0; v < V; v++) sum[s][v] = _mm512_fmadd_ph(factor, (__m512h)x[v], sum[s][v]);
+      }
+    }
+    for (int v = 0; v < V; v++) {
+      const __m512i whole = (__m512i)_mm512_add_ph(sum[0][v], sum[1][v]);
+      const Floats low = (Floats)_mm512_cvtph_ps(_mm512_castsi512_si256(whole));
+      const Floats high = (Floats)_mm512_cvtph_ps(_mm512_extracti64x4_epi64(whole, 1));
+      out[2 * v] = t ? out[2 * v] + low : low, out[2 * v + 1] = t ? out[2 * v + 1] + high : high;
+    }
+  }
+}
+#endif
+
 #ifdef CRAM_DOT_BYTES
 // Bytes have 128 added to them: the instruction takes those without a sign on this side. With more than 32 tokens a
 // column of a panel is 64 bytes, one for each token; narrowing four vectors leaves them in the order that interleaving
@@ -518,7 +616,7 @@ template <int V>
 CRAM_TARGET void pack_bytes(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
   const __m512i fourfold = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0), half = _mm512_set1_epi8(-128);
   float factors[TOKENS];
-  token_factors(l, first, from == 0, panel, factors);
+  token_factors(l, first, TOKENS, from == 0, panel, factors);
   for (int64_t k = from; k < to; k += LANES) {
     Floats r[V][LANES];
     CRAM_UNROLL
@@ -609,11 +707,14 @@ CRAM_TARGET void add_bytes(const Linear& l, int64_t t, int64_t from, int64_t to,
 
 CRAM_TARGET void pack(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
 #ifdef CRAM_DOT
-  if (l.kind == HALVES) return pack_halves(l, first, from, to, panel);
+  if (l.kind == BF16) return pack_bf16(l, first, from, to, panel);
+#endif
+#ifdef CRAM_FP16
+  if (l.kind == FP16) return pack_fp16(l, first, from, to, panel);
 #endif
 #ifdef CRAM_DOT_BYTES
-  if (l.kind == BYTES) {
-    const int64_t count = vectors(l, first, 1);
+  if (l.kind == INT8) {
+    const int64_t count = vectors(l, first);
     const auto pack_for = count == 1 ? pack_bytes<1> : count == 2 ? pack_bytes<2> : pack_bytes<CRAM_VECTORS>;
     return pack_for(l, first, from, to, panel);
   }
@@ -624,17 +725,22 @@ CRAM_TARGET void pack(const Linear& l, int64_t first, int64_t from, int64_t to, 
 template <int V>
 CRAM_TARGET CRAM_INLINE void add(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel,
                                  Floats* sum) {
-  if (l.kind == FLOATS) return add_floats<V, FLOATS>(l, t, from, to, panel, sum);
+#ifdef CRAM_FP16
+  if constexpr (V > CRAM_VECTORS) return add_fp16<V / 2>(l, t, from, to, panel, sum);
+  if constexpr (V > 1)
+    if (l.kind == FP16) return add_fp16<V / 2>(l, t, from, to, panel, sum);
+#endif
+  if (l.kind == FP32) return add_floats<V, FP32>(l, t, from, to, panel, sum);
 #ifdef CRAM_DOT
-  if (l.kind == HALVES && V > 1) return add_halves<V>(l, t, from, to, panel, sum);
+  if (l.kind == BF16 && V > 1) return add_bf16<V>(l, t, from, to, panel, sum);
 #else
-  if (l.kind == HALVES) return add_floats<V, HALVES>(l, t, from, to, panel, sum);
+  if (l.kind == BF16) return add_floats<V, BF16>(l, t, from, to, panel, sum);
 #endif
 #ifdef CRAM_DOT_BYTES
-  if (l.kind == BYTES && V == CRAM_VECTORS) return add_bytes(l, t, from, to, panel, sum);
-  if (l.kind == BYTES) return add_few_bytes<V>(l, t, from, to, panel, sum);
+  if (l.kind == INT8 && V == CRAM_VECTORS) return add_bytes(l, t, from, to, panel, sum);
+  if (l.kind == INT8) return add_few_bytes<V>(l, t, from, to, panel, sum);
 #else
-  if (l.kind == BYTES) return add_floats<V, BYTES>(l, t, from, to, panel, sum);
+  if (l.kind == INT8) return add_floats<V, INT8>(l, t, from, to, panel, sum);
 #endif
 }
 
@@ -656,12 +762,15 @@ CRAM_TARGET CRAM_INLINE void finished(const Linear& l, int64_t o, int64_t to, co
   CRAM_UNROLL
   for (int64_t i = 0; i < LANES; i++) {
     r[i] = *reinterpret_cast<const Floats*>(sums + i * wide);
-    if (l.kind != BYTES) continue;
+    if (l.kind != INT8 && l.kind != FP16) continue;
     const float peak = i < there ? l.peaks[o + i] : 0;
-    r[i] = __builtin_convertvector((Ints)r[i], Floats) * *reinterpret_cast<const Loose*>(scales) * peak;
+    if (l.kind == FP16)
+      r[i] *= *reinterpret_cast<const Loose*>(scales) * peak;
+    else
+      r[i] = __builtin_convertvector((Ints)r[i], Floats) * *reinterpret_cast<const Loose*>(scales) * peak;
   }
   transpose(r);
-  if (l.kind == BYTES && l.bias) {
+  if ((l.kind == INT8 || l.kind == FP16) && l.bias) {
     Floats bias{};
     memcpy(&bias, l.bias + o, size_t(there) * sizeof(float));
     CRAM_UNROLL
@@ -692,15 +801,15 @@ CRAM_TARGET void rows_of(const Linear& l, int64_t first, int64_t from, int64_t t
 }
 
 CRAM_TARGET void rows(const Linear& l, int64_t first, int64_t from, int64_t to, const float* panel, float* sums) {
-  int64_t least = 1;
-#ifdef CRAM_DOT
-  if (l.kind == HALVES) least = 2;
-#endif
-  const int64_t count = vectors(l, first, least);
+  const int64_t count = vectors(l, first);
   if (count == 1) return rows_of<1>(l, first, from, to, panel, sums);
   if (count == 2) return rows_of<2>(l, first, from, to, panel, sums);
   if (count == 4) return rows_of<4>(l, first, from, to, panel, sums);
+#ifdef CRAM_FP16
+  rows_of<2 * CRAM_VECTORS>(l, first, from, to, panel, sums);
+#else
   rows_of<CRAM_VECTORS>(l, first, from, to, panel, sums);
+#endif
 }
 
 }  // namespace CRAM_NAME(CRAM_LEVEL)
@@ -713,6 +822,7 @@ CRAM_TARGET void rows(const Linear& l, int64_t first, int64_t from, int64_t to, 
 #undef CRAM_TARGET
 #undef CRAM_DOT
 #undef CRAM_DOT_BYTES
+#undef CRAM_FP16
 #undef CRAM_PICK
 #undef CRAM_LOW
 #undef CRAM_HIGH

@@ -9,12 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .fp16 import scale_rows
 from .int8 import Array, round_rows, widen
 
-Precision = Literal["fp32", "bf16", "int8"]
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
-TILES = {torch.float32: 128, torch.bfloat16: 256, torch.int8: 256}
-"""Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB, in int8 half of it: a column is one byte."""
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.int8,
+}
+TILES = {torch.float32: 128, torch.bfloat16: 256, torch.float16: 192, torch.int8: 256}
+"""Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB, in int8 half of it: a column is one byte. In fp16
+128 tokens fill one of 48 KB, which the processors have that compute in it."""
 BLOCK = 192
 """Rows of a tile that are put in order of their length. The kernel takes them as one task."""
 
@@ -25,8 +32,8 @@ class Packed:
 
     W is cut into tiles of `TILES[dtype]` columns, the last one narrower. The kept weights lie tile after tile, in a
     tile row after row, in a row by column. Each `BLOCK` rows of a tile lie in order of their length, the fullest first
-    and equal ones as in W: a processor guesses that a row is as long as the last one. In bf16 each row of a tile has
-    an even number of weights: the last of an odd number is stored as two that add up to it, so that an infinite
+    and equal ones as in W: a processor guesses that a row is as long as the last one. In bf16 and fp16 each row of a tile
+    has an even number of weights: the last of an odd number is stored as two that add up to it, so that an infinite
     activation still gives infinity and not NaN. In int8 their number is a multiple of four, filled up with zeros.
 
     Args:
@@ -36,8 +43,9 @@ class Packed:
         order (`Tensor`): uint8 (tiles * rows,); place p of tile t holds row `p // BLOCK * BLOCK + order[i]` for
             i = t * rows + p.
         columns (`Tensor`): uint8 (kept,), the column within the tile.
-        values (`Tensor`): fp32, bf16 or int8 (kept,).
-        peaks (`Tensor`, *optional*): with int8, fp32 (rows,): a value q of row r stands for q * peaks[r] / 127.
+        values (`Tensor`): fp32, bf16, fp16 or int8 (kept,).
+        peaks (`Tensor`, *optional*): with int8 and fp16, fp32 (rows,): a value q of row r stands for
+            q * peaks[r] / 127 in int8 and for q * peaks[r] in fp16.
         totals (`Tensor`, *optional*): with int8, int32 (rows,): sums of the rows' values.
     """
 
@@ -58,7 +66,7 @@ class Packed:
         """Number of weights that are stored, those in two parts once."""
         if self.precision == "int8":
             return int(self.values.count_nonzero())
-        split = int((self.columns[::2] == self.columns[1::2]).sum()) if self.precision == "bf16" else 0
+        split = int((self.columns[::2] == self.columns[1::2]).sum()) if self.precision in ("bf16", "fp16") else 0
         return self.values.numel() - split
 
     @property
@@ -74,8 +82,8 @@ def pack(weight: Tensor, precision: Precision = "fp32") -> Packed:
 
     Args:
         weight (`Tensor`): fp32, bf16 or fp16, (rows, width), on the CPU.
-        precision (`str`, defaults to `"fp32"`): what is stored; bf16 is rounded to nearest, ties to even, int8 as
-            `quantize:8` does.
+        precision (`str`, defaults to `"fp32"`): what is stored; bf16 and fp16 are rounded to nearest, ties to even,
+            fp16 after each row's division by a power of two (`scale_rows`); int8 as `quantize:8` does.
 
     Raises:
         ValueError: no matrix of such a type on the CPU, or one that `pack_kept` refuses.
@@ -101,6 +109,8 @@ def pack_kept(there: Array, kept: Tensor, precision: Precision = "fp32") -> Pack
     dtype, peaks, totals = DTYPES[precision], None, None
     if precision == "int8":
         there, kept, peaks, totals = round_rows(there, kept)
+    elif precision == "fp16":
+        kept, peaks = scale_rows(there, kept)
     rows, width = there.shape
     tiles = [there[:, first : first + TILES[dtype]] for first in range(0, max(1, width), TILES[dtype])]
     counts = np.stack([np.count_nonzero(tile, axis=1) for tile in tiles])
@@ -119,6 +129,9 @@ def pack_kept(there: Array, kept: Tensor, precision: Precision = "fp32") -> Pack
 def unpack(packed: Packed) -> Tensor:
     """Returns the dense fp32 matrix (rows, width): of fp32 the weights as they were, else the rounded ones."""
     values = spread(packed)
+    if packed.precision == "fp16":
+        assert packed.peaks is not None
+        return values * packed.peaks.unsqueeze(1)
     return values if packed.peaks is None else widen(values, packed.peaks)
 
 
@@ -161,7 +174,7 @@ def _tile(there: Array, begins: Array, counts: Array, kept: Tensor, dtype: torch
     places = np.repeat(begins - (np.cumsum(counts) - counts), counts)
     places += np.arange(len(places))
     values = kept[torch.from_numpy(places)].to(dtype)
-    if dtype == torch.bfloat16:
+    if dtype in (torch.bfloat16, torch.float16):
         return _paired(counts, columns, values)
     return (counts, columns, values) if dtype == torch.float32 else _in_fours(counts, columns, values)
 

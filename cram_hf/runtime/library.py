@@ -16,10 +16,10 @@ from .layout import TILES, Packed
 
 logger = logging.getLogger(__name__)
 
-VERSION = 5
-LEVELS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
+VERSION = 6
+LEVELS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "avx512_fp16")
 """Instruction sets that the library has code for, each a superset of the one before."""
-KINDS = (torch.float32, torch.bfloat16, torch.int8)
+KINDS = (torch.float32, torch.bfloat16, torch.int8, torch.float16)
 """Types of values, in the order in which the library counts them."""
 SWITCH = "CRAM_HF_RUNTIME"
 """Environment variable: `off`, or the one of `LEVELS` to use, the processor's highest if it lacks that."""
@@ -45,6 +45,11 @@ class Kernel:
         """Whether it multiplies in bf16; elsewhere rounded operands are multiplied in fp32."""
         return self.level == "avx512_bf16"
 
+    @property
+    def halves(self) -> bool:
+        """Whether it computes in fp16; no other level takes a matrix of it."""
+        return self.level == "avx512_fp16"
+
     def linear(self, x: Tensor, packed: Packed, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
         """Returns `x @ W.T + bias` as fp32 (tokens, rows), with as many threads as PyTorch is set to.
 
@@ -55,12 +60,14 @@ class Kernel:
             gelu: whether the result is GELU of it, y Phi(y) for the normal distribution Phi, to 1e-6.
 
         Raises:
-            ValueError: `x` or `bias` does not fit to `packed`.
+            ValueError: `x` or `bias` does not fit to `packed`, or `packed` is of fp16 and `halves` is not so.
             MemoryError: no room for its temporaries.
         """
         if x.shape[1] != packed.shape[1] or (bias is not None and bias.shape != packed.shape[:1]):
             given = [tuple(x.shape), *([] if bias is None else [tuple(bias.shape)])]
             raise ValueError(f"operands of shapes {given} do not fit to a matrix of {packed.shape}")
+        if packed.precision == "fp16" and not self.halves:
+            raise ValueError(f"a matrix of fp16 needs avx512_fp16; this is {self.level}")
         y = x.new_empty(x.shape[0], packed.shape[0])  # not of the default type or device, which may be others
         kept = packed.values.numel()
         failed = self._linear(

@@ -25,8 +25,9 @@ class SparseLinear(nn.Module):
     A zero weight is left out, so that an infinite or NaN activation under it does not reach the output, as it would in
     the dense layer. Sums are fp32 and of a fixed order: an output depends neither on the rest of its batch nor on the
     number of threads. In bf16 activations are rounded to bf16 as well, in int8 to whole numbers with a scale for each
-    token: sums are then exact, and a token that is not finite gives NaN everywhere. Several threads may call one layer
-    at a time.
+    token: sums are then exact, and a token that is not finite gives NaN everywhere. In fp16 activations are rounded too,
+    after a division by a power of two for each token, and sums are fp16 within 192 columns and fp32 beyond; where the
+    processor has no arithmetic of fp16, PyTorch computes in fp32. Several threads may call one layer at a time.
 
     With `gelu` set, which `accelerate` does where it knows that GELU comes next, it returns GELU of y, made in its
     last step: the exact one, not that of tanh, with an error below 1e-6.
@@ -55,7 +56,7 @@ class SparseLinear(nn.Module):
 
         Args:
             layer (`nn.Linear`): on the CPU; fp32, bf16 or fp16.
-            precision (`str`, defaults to `"fp32"`): `"bf16"` and `"int8"` round weights and activations.
+            precision (`str`, defaults to `"fp32"`): all but `"fp32"` round weights and activations.
             keep_dense (`bool`, defaults to `True`): hold on to `layer`, for `restore` and `state_dict`.
 
         Raises:
@@ -87,7 +88,7 @@ class SparseLinear(nn.Module):
             RuntimeError: a gradient is needed, or `x` has another width, type or device.
         """
         self._check(x)
-        if not _has_kernel():
+        if not _has_kernel(self.packed.precision):
             y = self._in_pytorch(x)
             return gelu(y) if self.gelu else y
         packed = self.packed
@@ -121,7 +122,8 @@ class SparseLinear(nn.Module):
     def _in_pytorch(self, x: Tensor) -> Tensor:
         if self._fallback is None:
             self._fallback = _pytorch_weight(self.packed)
-        if self.packed.peaks is not None:
+        if self.packed.precision == "int8":
+            assert self.packed.peaks is not None
             flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).float()
             y = int8.product(flat, self._fallback, self.packed.peaks, self.bias)
             return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
@@ -169,8 +171,9 @@ def _(x: Tensor, *operands: Any) -> Tensor:
 
 
 @torch.compiler.assume_constant_result  # the compiler would look into the search for the library
-def _has_kernel() -> bool:
-    return kernel() is not None
+def _has_kernel(precision: Precision) -> bool:
+    engine = kernel()
+    return engine is not None and (precision != "fp16" or engine.halves)
 
 
 @torch.compiler.disable  # the compiler comes here if it has given up `forward`, after a call that was refused
@@ -184,7 +187,7 @@ def _product(x: Tensor, packed: Packed, bias: Tensor | None, gelu: bool) -> Tens
 
 def _pytorch_weight(packed: Packed) -> Tensor:
     """W for PyTorch: as a compressed-sparse-row matrix where that is the faster one, else dense; of int8 the steps."""
-    if packed.peaks is not None:
+    if packed.precision == "int8":
         return spread(packed)
     dense = unpack(packed)
     if int(dense.count_nonzero()) > (1 - CSR_PAYS) * dense.numel() or not dense.numel():
