@@ -231,7 +231,7 @@ class TestSparseRuntime:
     @pytest.mark.skipif(kernel() is None, reason="the kernel was not built: there is no C++ compiler")
     def test_a_processor_without_fp16_is_told_so(self, monkeypatch):
         monkeypatch.setattr(kernel(), "level", "avx2")
-        said = "needs a processor with AVX512-FP16 (Intel from Sapphire Rapids on); cram_hf.runtime uses avx2 here"
+        said = "needs AVX512-FP16 (Intel from Sapphire Rapids on); cram_hf.runtime uses avx2 here"
         assert missing(BY_NAME["sparse-fp16"]) == said
 
 

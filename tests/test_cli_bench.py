@@ -171,7 +171,7 @@ class TestMistakes:
             (["--engine", "onxruntime", "tensorrt"], "--engine onxruntime (did you mean onnxruntime?), tensorrt"),
             (
                 ["--engine", "torch"],
-                "there are eager, compile, onnxruntime, openvino, csr, sparse, sparse-bf16, sparse-fp16, semi-structured, ",
+                "there are eager, compile, onnxruntime, openvino, csr, sparse, sparse-bf16, sparse-fp16, ",
             ),
             (
                 ["--threads", "0", "--batch_size", "1", "-1"],

@@ -1,4 +1,4 @@
-"""Weights as 16-bit floats, each row divided by a power of two, so that sums of a tile cannot be too great for them."""
+"""Weights as 16-bit floats, each row divided by a power of two, so that no sum of a tile is too great for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = np.ndarray[Any, Any]
 EXPONENT = 0x7F800000
 """Of an fp32 number's bits those of its exponent."""
 SHIFT = 6
-"""A row's greatest magnitude becomes 2^6 or more, below 2^7: times 192 activations below 2 that is less than 65,504."""
+"""A row's greatest magnitude becomes 2^6 or more, below 2^7: 192 products with numbers below 2 are below 65,504."""
 LEAST = (SHIFT + 1) << 23
 """Bits of the least magnitude that is taken for a row's greatest, so that its scale is no denormal."""
 
@@ -21,8 +21,8 @@ def scale_rows(there: Array, kept: Tensor) -> tuple[Tensor, Tensor]:
     """Divides each row by the power of two that takes its greatest finite magnitude to 64 or more, below 128.
 
     So nothing is rounded here. Once the quotients are fp16, a weight has its 11 bits if it is at least 2^-20 of its
-    row's greatest; a smaller one is rounded to a multiple of 2^-30 of that. A matrix that was fp16 stays as it was if its magnitudes
-    are below 128. Infinities and NaN stay what they are.
+    row's greatest; a smaller one is rounded to a multiple of 2^-30 of that, or less. A matrix that was fp16 stays as
+    it was if its magnitudes are below 128. Infinities and NaN stay what they are.
 
     Args:
         there (`Array`): bool (rows, width), where the values are.

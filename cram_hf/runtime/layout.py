@@ -20,8 +20,8 @@ DTYPES: dict[Precision, torch.dtype] = {
     "int8": torch.int8,
 }
 TILES = {torch.float32: 128, torch.bfloat16: 256, torch.float16: 192, torch.int8: 256}
-"""Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB, in int8 half of it: a column is one byte. In fp16
-128 tokens fill one of 48 KB, which the processors have that compute in it."""
+"""Columns of a tile: 64 tokens of it fill a first-level cache of 32 KB, in int8 half of it: a column is one byte. In
+fp16 128 tokens fill one of 48 KB, which the processors have that compute in it."""
 BLOCK = 192
 """Rows of a tile that are put in order of their length. The kernel takes them as one task."""
 
@@ -32,9 +32,10 @@ class Packed:
 
     W is cut into tiles of `TILES[dtype]` columns, the last one narrower. The kept weights lie tile after tile, in a
     tile row after row, in a row by column. Each `BLOCK` rows of a tile lie in order of their length, the fullest first
-    and equal ones as in W: a processor guesses that a row is as long as the last one. In bf16 and fp16 each row of a tile
-    has an even number of weights: the last of an odd number is stored as two that add up to it, so that an infinite
-    activation still gives infinity and not NaN. In int8 their number is a multiple of four, filled up with zeros.
+    and equal ones as in W: a processor guesses that a row is as long as the last one. In bf16 and fp16 each row of a
+    tile has an even number of weights: the last of an odd number is stored as two that add up to it, so that an
+    infinite activation still gives infinity and not NaN. In int8 their number is a multiple of four, filled up with
+    zeros.
 
     Args:
         shape (`tuple[int, int]`): rows and width of W.

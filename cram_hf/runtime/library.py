@@ -66,7 +66,7 @@ class Kernel:
         if x.shape[1] != packed.shape[1] or (bias is not None and bias.shape != packed.shape[:1]):
             given = [tuple(x.shape), *([] if bias is None else [tuple(bias.shape)])]
             raise ValueError(f"operands of shapes {given} do not fit to a matrix of {packed.shape}")
-        if packed.precision == "fp16" and not self.halves:
+        if packed.values.dtype == torch.float16 and not self.halves:
             raise ValueError(f"a matrix of fp16 needs avx512_fp16; this is {self.level}")
         y = x.new_empty(x.shape[0], packed.shape[0])  # not of the default type or device, which may be others
         kept = packed.values.numel()

@@ -25,7 +25,7 @@ class SparseLinear(nn.Module):
     A zero weight is left out, so that an infinite or NaN activation under it does not reach the output, as it would in
     the dense layer. Sums are fp32 and of a fixed order: an output depends neither on the rest of its batch nor on the
     number of threads. In bf16 activations are rounded to bf16 as well, in int8 to whole numbers with a scale for each
-    token: sums are then exact, and a token that is not finite gives NaN everywhere. In fp16 activations are rounded too,
+    token: sums are then exact, and a token that is not finite gives NaN everywhere. In fp16 activations are rounded
     after a division by a power of two for each token, and sums are fp16 within 192 columns and fp32 beyond; where the
     processor has no arithmetic of fp16, PyTorch computes in fp32. Several threads may call one layer at a time.
 
@@ -88,7 +88,7 @@ class SparseLinear(nn.Module):
             RuntimeError: a gradient is needed, or `x` has another width, type or device.
         """
         self._check(x)
-        if not _has_kernel(self.packed.precision):
+        if not _has_kernel(self.packed.values.dtype == torch.float16):
             y = self._in_pytorch(x)
             return gelu(y) if self.gelu else y
         packed = self.packed
@@ -171,9 +171,9 @@ def _(x: Tensor, *operands: Any) -> Tensor:
 
 
 @torch.compiler.assume_constant_result  # the compiler would look into the search for the library
-def _has_kernel(precision: Precision) -> bool:
+def _has_kernel(fp16: bool) -> bool:
     engine = kernel()
-    return engine is not None and (precision != "fp16" or engine.halves)
+    return engine is not None and (engine.halves or not fp16)
 
 
 @torch.compiler.disable  # the compiler comes here if it has given up `forward`, after a call that was refused
