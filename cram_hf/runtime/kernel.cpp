@@ -64,7 +64,7 @@ struct Level {
 };
 
 constexpr int64_t ROWS = 192;     // of y in a task, and of W in a block: their sums stay in the cache
-constexpr int64_t COLUMNS = 256;  // of x in a task; a multiple of every vector's lanes
+constexpr int64_t COLUMNS = 256;  // of x in a task, or a multiple of it; a multiple of every vector's lanes
 constexpr int64_t ALIGNMENT = 64;
 constexpr float STEPS = 127;
 constexpr float FLAT = 5.2f;  // the normal distribution is 0 or 1 beyond, to 1e-7
@@ -232,10 +232,11 @@ void multiply(const Linear& l, const Level& level, int threads, Team team) {
     });
     return;
   }
-  const int64_t pieces = l.width ? up(l.width, COLUMNS) / COLUMNS : 1;
+  const int64_t wanted = up(2 * threads, count) / count;  // no more: each piece asks for the scales of its tokens
+  const int64_t wide = up((l.width + wanted - 1) / wanted, COLUMNS), pieces = l.width ? up(l.width, wide) / wide : 1;
   float* all = panels.floats(count * size);
   share(count * pieces, threads, team, [&](int64_t i) {
-    const int64_t from = i % pieces * COLUMNS, to = from + COLUMNS < l.width ? from + COLUMNS : l.width;
+    const int64_t from = i % pieces * wide, to = from + wide < l.width ? from + wide : l.width;
     level.pack(l, i / pieces * tokens, from, to, all + i / pieces * size);
   });
   share(count * parts, threads, team, [&](int64_t i) {
