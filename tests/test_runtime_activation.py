@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from conftest import HEADS, tiny_config
-from runtime_fixtures import AVAILABLE, at, inputs, needs_kernel, sparse, taken
+from runtime_fixtures import AVAILABLE, PRECISIONS, at, inputs, needs_kernel, sparse, taken
 from torch import nn
 from torch.nn.functional import gelu
 from transformers import AutoModel, DistilBertConfig, ElectraConfig, RobertaConfig
@@ -84,7 +84,7 @@ def test_numbers_far_out_and_those_that_are_none(monkeypatch, level):
 @needs_kernel
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_operator_applies_it_too(precision):
     layer = SparseLinear.from_linear(nn.Linear(60, 40), precision)
     packed, x = layer.packed, inputs(6, 60).reshape(2, 3, 60)

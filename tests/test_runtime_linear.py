@@ -8,7 +8,7 @@ import logging
 
 import pytest
 import torch
-from runtime_fixtures import inputs, needs_kernel, product, sparse
+from runtime_fixtures import PRECISIONS, inputs, needs_kernel, product, sparse
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
@@ -164,7 +164,7 @@ def test_a_compiled_model_is_one_graph_and_gives_the_same():
 
 
 @needs_kernel
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_a_traced_layer_computes_and_refuses_other_widths(precision):
     sparse_layer = SparseLinear.from_linear(layer(), precision)
