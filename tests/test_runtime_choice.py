@@ -91,9 +91,10 @@ def script():
     return module
 
 
-def row(zeros: float, tokens: int, speed_up: float) -> dict[str, object]:
+def row(zeros: float, tokens: int, speed_up: float, by_medians: float = 2.0) -> dict[str, object]:
     place = {"shape": [4, 8], "dense": "fp32", "precision": "fp32"}
-    return {**place, "zeros": zeros, "tokens": tokens, "speed_up_of_least": speed_up}
+    times = {"dense_ms": by_medians, "sparse_ms": 1.0, "speed_up_of_least": speed_up}
+    return {**place, "zeros": zeros, "tokens": tokens, **times}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,11 @@ def test_the_break_even_is_where_no_number_of_tokens_is_slower_any_more(script, 
     rows = [row(share, 128, 9.0) for share in speed_ups] + [row(share, 1, 0.1) for share in speed_ups]
     rows += [row(share, 16, speed_up) for share, speed_up in speed_ups.items()]
     assert script.break_even(rows) == [{"dense": "fp32", "precision": "fp32", "weights": 32, "zeros": zeros}]
+
+
+def test_what_is_slower_by_the_medians_alone_is_slower(script):
+    rows = [row(0.3, 128, 1.1, by_medians=0.9), row(0.5, 128, 1.1, by_medians=1.2)]
+    assert [line["zeros"] for line in script.break_even(rows)] == [0.5]
 
 
 def test_the_script_measures_and_prints_lines_that_python_reads(script, tmp_path, capsys):

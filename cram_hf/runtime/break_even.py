@@ -14,7 +14,10 @@ LEAST_ZEROS = 0.5
 
 
 class Measured(NamedTuple):
-    """The least share of zeros from which on a layer of this size was not slower with 16 tokens or more."""
+    """The least share of zeros from which on a layer of this size was not slower with 16 tokens or more.
+
+    Neither by the least times nor by the medians.
+    """
 
     dense: torch.dtype  # of the layer that is replaced
     precision: Precision
@@ -45,10 +48,10 @@ MEASURED: dict[str, tuple[Measured, ...]] = {
     ),
     "avx512_vnni": (
         Measured(torch.bfloat16, "bf16", 147456, 0.35),
-        Measured(torch.bfloat16, "bf16", 589824, 0.4),
+        Measured(torch.bfloat16, "bf16", 589824, 0.7),
         Measured(torch.bfloat16, "bf16", 2359296, 0.45),
         Measured(torch.bfloat16, "fp32", 147456, 0.3),
-        Measured(torch.bfloat16, "fp32", 589824, 0.4),
+        Measured(torch.bfloat16, "fp32", 589824, 0.45),
         Measured(torch.bfloat16, "fp32", 2359296, 0.4),
         Measured(torch.bfloat16, "int8", 147456, 0.3),
         Measured(torch.bfloat16, "int8", 589824, 0.3),
@@ -56,22 +59,22 @@ MEASURED: dict[str, tuple[Measured, ...]] = {
         Measured(torch.float32, "bf16", 147456, 0.8),
         Measured(torch.float32, "bf16", 589824, 0.6),
         Measured(torch.float32, "bf16", 2359296, 0.6),
-        Measured(torch.float32, "fp32", 147456, 0.6),
-        Measured(torch.float32, "fp32", 589824, 0.5),
-        Measured(torch.float32, "fp32", 2359296, 0.45),
-        Measured(torch.float32, "int8", 147456, 0.45),
+        Measured(torch.float32, "fp32", 147456, 0.8),
+        Measured(torch.float32, "fp32", 589824, 0.55),
+        Measured(torch.float32, "fp32", 2359296, 0.55),
+        Measured(torch.float32, "int8", 147456, 0.5),
         Measured(torch.float32, "int8", 589824, 0.45),
         Measured(torch.float32, "int8", 2359296, 0.3),
     ),
     "avx512_fp16": (
         Measured(torch.bfloat16, "bf16", 147456, 0.45),
-        Measured(torch.bfloat16, "bf16", 589824, 0.45),
+        Measured(torch.bfloat16, "bf16", 589824, 0.5),
         Measured(torch.bfloat16, "bf16", 2359296, 0.45),
         Measured(torch.bfloat16, "fp16", 147456, 0.3),
         Measured(torch.bfloat16, "fp16", 589824, 0.45),
-        Measured(torch.bfloat16, "fp16", 2359296, 0.35),
+        Measured(torch.bfloat16, "fp16", 2359296, 0.45),
         Measured(torch.bfloat16, "fp32", 147456, 0.35),
-        Measured(torch.bfloat16, "fp32", 589824, 0.45),
+        Measured(torch.bfloat16, "fp32", 589824, 0.5),
         Measured(torch.bfloat16, "fp32", 2359296, 0.45),
         Measured(torch.bfloat16, "int8", 147456, 0.3),
         Measured(torch.bfloat16, "int8", 589824, 0.3),
@@ -80,11 +83,11 @@ MEASURED: dict[str, tuple[Measured, ...]] = {
         Measured(torch.float32, "bf16", 589824, 0.6),
         Measured(torch.float32, "bf16", 2359296, 0.6),
         Measured(torch.float32, "fp16", 147456, 0.8),
-        Measured(torch.float32, "fp16", 589824, 0.55),
+        Measured(torch.float32, "fp16", 589824, 0.6),
         Measured(torch.float32, "fp16", 2359296, 0.4),
         Measured(torch.float32, "fp32", 147456, 0.8),
-        Measured(torch.float32, "fp32", 589824, 0.55),
-        Measured(torch.float32, "fp32", 2359296, 0.45),
+        Measured(torch.float32, "fp32", 589824, 0.6),
+        Measured(torch.float32, "fp32", 2359296, 0.55),
         Measured(torch.float32, "int8", 147456, 0.7),
         Measured(torch.float32, "int8", 589824, 0.4),
         Measured(torch.float32, "int8", 2359296, 0.3),
