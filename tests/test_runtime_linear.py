@@ -140,7 +140,7 @@ def test_it_has_no_parameters_and_says_what_it_is():
 
 
 @needs_kernel
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_operator_has_a_shape_without_data(precision):
     packed, x = SparseLinear.from_linear(layer(), precision).packed, inputs(6, 60).reshape(2, 3, 60)
     weight = (packed.ends, packed.order, packed.columns, packed.values, packed.peaks, packed.totals)

@@ -14,6 +14,7 @@ from conftest import HEADS, tiny_config
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packed_fixtures import put_at, put_together, taken_apart, values
+from runtime_fixtures import needs_kernel
 from torch import nn
 from torch.nn.utils import prune
 from transformers import BertConfig, BertModel
@@ -70,6 +71,7 @@ def test_it_computes_what_the_loaded_and_accelerated_model_computes(head, stored
     assert all(torch.equal(state[name], tensor) for name, tensor in other.state_dict().items())
 
 
+@needs_kernel
 def test_a_model_with_weights_is_filled_too_and_has_no_dense_layers_to_restore(tmp_path):
     save_packed(pruned(), tmp_path / "p")
     model = HEADS["question_answering"](config()).eval()
@@ -88,6 +90,7 @@ def answer_of_file(path: Path) -> torch.Tensor:
     return answer(model)
 
 
+@needs_kernel
 def test_a_narrow_model_stays_narrow_and_a_layer_of_another_type_stays_dense(tmp_path):
     model = pruned().bfloat16()
     model.bert.encoder.layer[0].output.dense.double()
@@ -129,6 +132,7 @@ def test_shared_weights_stay_and_a_module_in_two_places_is_replaced_in_both(tmp_
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in source.state_dict().items())
 
 
+@needs_kernel
 def test_the_encoder_takes_at_most_35_percent_of_its_dense_weights(tmp_path):
     source = HEADS["question_answering"](config(128))
     weights = compressible_weights(source)

@@ -11,6 +11,7 @@ import transformers
 from cli_fixtures import WORDS
 from conftest import HEADS, tiny_config
 from packaging.version import Version
+from runtime_fixtures import needs_kernel
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast, PreTrainedModel, pipeline
 
 from cram_hf import compressible_weights, parse_compressor
@@ -39,6 +40,7 @@ def batch(rows: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
+@needs_kernel
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", "int8"])
 def test_a_text_classification_pipeline_gives_the_same_labels_and_scores(dtype):
     model, texts = pruned("sequence_classification"), ["where is the ferry ?", "in the harbour ."]
@@ -51,6 +53,7 @@ def test_a_text_classification_pipeline_gives_the_same_labels_and_scores(dtype):
         assert [row["score"] for row in answer] == pytest.approx(scores, rel=1e-5 if dtype == "fp32" else 0.02)
 
 
+@needs_kernel
 def test_a_fill_mask_pipeline_gives_the_same_words():
     model = pruned("masked_lm")
     fill = pipeline("fill-mask", model=model, tokenizer=tokenizer(), device="cpu", targets=WORDS[5:])
@@ -59,6 +62,7 @@ def test_a_fill_mask_pipeline_gives_the_same_words():
     assert [word["token_str"] for word in fill("where is the [MASK] ?")] == [word["token_str"] for word in expected]
 
 
+@needs_kernel
 @pytest.mark.skipif(
     Version(transformers.__version__) >= Version("5.3"),
     reason="transformers 5.3 removed the question-answering pipeline",
@@ -101,6 +105,7 @@ def test_several_python_threads_on_one_model_give_identical_results(dtype):
     assert all(map(torch.equal, together, alone * 3))
 
 
+@needs_kernel
 @pytest.mark.parametrize("keep_dense", [True, False])
 def test_it_is_saved_and_loaded_without_pickle(keep_dense, tmp_path, monkeypatch):
     model, given = pruned("sequence_classification"), batch(2, 8)
