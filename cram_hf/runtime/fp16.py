@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 Array = np.ndarray[Any, Any]
-EXPONENT = 0x7F800000
-"""Of an fp32 number's bits those of its exponent."""
+MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000
+"""Of an fp32 number's bits all but the sign, and those of its exponent: all of them set in infinities and NaN."""
 SHIFT = 6
 """A row's greatest magnitude becomes 2^6 or more, below 2^7: 192 products with numbers below 2 are below 65,504."""
 LEAST = (SHIFT + 1) << 23
@@ -35,9 +35,13 @@ def scale_rows(there: Array, kept: Tensor) -> tuple[Tensor, Tensor]:
     full = counts > 0
     begins = (np.cumsum(counts) - counts)[full]
     values, powers = kept.float().numpy(), np.full(len(there), LEAST, np.int32)
-    exponents = values.view(np.int32) & EXPONENT
     if full.any():
-        powers[full] = np.maximum.reduceat(np.where(exponents == EXPONENT, LEAST, exponents), begins)
-    scales = (np.maximum(powers, LEAST) - (SHIFT << 23)).view(np.float32)
+        bits = values.view(np.int32) & MAGNITUDE
+        most = np.maximum.reduceat(bits, begins)
+        if (most >= EXPONENT).any():
+            bits[bits >= EXPONENT] = 0
+            most = np.maximum.reduceat(bits, begins)
+        powers[full] = np.maximum(most & EXPONENT, LEAST)
+    scales = (powers - (SHIFT << 23)).view(np.float32)
     scales[~full] = 1
-    return torch.from_numpy(values / np.repeat(scales, counts)), torch.from_numpy(scales)
+    return torch.from_numpy(values * np.repeat(1 / scales, counts)), torch.from_numpy(scales)
