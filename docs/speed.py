@@ -1,4 +1,4 @@
-"""Writes docs/speed.md and its picture from the results files of the speed benchmarks.
+"""Writes docs/speed.md and its pictures from the results files of the speed benchmarks.
 
 python docs/speed.py [--check]
 """
@@ -16,7 +16,7 @@ from typing import Any
 from cram_hf.cli.bench import text as bench_text
 
 ROOT = Path(__file__).parent.parent
-DOCUMENT, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "answers.png"
+DOCUMENT = ROOT / "docs" / "speed.md"
 RUNS = ROOT / "results" / "benchmarks"
 Row = dict[str, Any]
 ENGINES = {
@@ -46,15 +46,20 @@ which needs no data.
 ANSWERS = """
 ## F1 and questions per second
 
-`benchmarks/answers.py`: the model `{model}`, dense and pruned once, {batch} window(s) a call. F1 is over
-{questions:,} questions of SQuAD's development set. The time is of a fixed sample of {timed:,}, {threads} thread(s):
-the engines of one compression take turns on each batch, and the speed-up is over PyTorch fp32 in the same run. The
-fastest engine of a compression stands in bold; a dash was not scored.
+`benchmarks/answers.py`: a trained model, dense and pruned once. The engines of one compression take turns on each
+batch; the speed-up is over PyTorch fp32 in the same run. The fastest engine of a compression stands in bold; with a
+dash no answers were scored.
+"""
+ANSWERED = """
+### {cpu}, {instructions}: `{model}`
+
+{batch} window(s) a call; F1 over {questions:,} questions of SQuAD's development set, the time of a fixed sample of
+{timed:,}, {threads} thread(s).
 """
 BENCH = """
 ## What `cram-hf bench` prints
 
-The model that CrAM+-Multi trained above, one thread, {rounds} rounds ([bench.md](bench.md) says how to read it).
+The first model above, one thread, {rounds} rounds ([bench.md](bench.md) says how to read it).
 
 ```
 $ {command}
@@ -70,9 +75,8 @@ gained, so that all stay dense: that is PyTorch fp32. The files hold minima and 
 """
 
 
-def report(name: str) -> tuple[Path, Any] | None:
-    path = RUNS / f"{name}.json"
-    return (path, json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+def reports(names: str) -> list[tuple[Path, Any]]:
+    return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RUNS.glob(f"{names}.json"))]
 
 
 def words(spec: str) -> str:
@@ -132,13 +136,15 @@ def answers(path: Path, content: Any) -> str:
             numbers = [score, f"{row['questions_per_second']:.1f}", f"{row['ms_per_question']:.1f}"]
             cells.append([words(row["spec"]), ENGINES[row["engine"]], *numbers, bold(row["speed_up"], best)])
     columns = ["zeros", "engine", "F1", "questions a second", "ms a question", "speed-up"]
-    picture = f"\n![F1 against milliseconds a question]({PICTURE.name})\n"
-    text = ANSWERS.format(
+    picture, run = f"\n![F1 against milliseconds a question]({path.stem}.png)\n", found[0]["run"]
+    text = ANSWERED.format(
+        cpu=run["machine"]["cpu"],
+        instructions=run["instructions"],
         model=Path(settings["model"]).name,
         batch=settings["batch_size"],
         questions=content["scores"][0]["questions"],
         timed=found[0]["questions"],
-        threads=found[0]["run"]["machine"]["threads"],
+        threads=run["machine"]["threads"],
     )
     return text + picture + table(columns, cells, 2) + origins(path, content["scores"] + content["speeds"])
 
@@ -151,8 +157,7 @@ def bench(path: Path, content: Any) -> str:
 def grids() -> str:
     """The tables of each `inference*.json`, those of one processor together."""
     text, last = "", ""
-    for path in sorted(RUNS.glob("inference*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+    for path, content in reports("inference*"):
         processor = f"\n### {content['machine']['cpu']}, {content['instructions']}\n"
         text = (text or GRID) + processor * (processor != last)
         text += grid(content) + f"\nMedians of {content['rounds']} rounds.\n" + origin(path, content)
@@ -186,7 +191,7 @@ def bold(ratio: float, best: float) -> str:
     return f"**{ratio:.2f}**" if ratio == best else f"{ratio:.2f}"
 
 
-def draw(content: Any) -> None:
+def draw(picture: Path, content: Any) -> None:
     """F1 against milliseconds a question: a colour for each maker, a shape for each type, lines through one engine."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -198,25 +203,25 @@ def draw(content: Any) -> None:
     for engine, group in groupby(rows, key=lambda row: row["engine"]):
         maker, kind = ENGINES[engine].rsplit(" ", 1)
         points = list(group)
-        look = {"color": COLOURS[maker], "marker": MARKERS[kind], "ms": 8, "lw": 1, "mec": "white"}
+        look: Row = {"color": COLOURS[maker], "marker": MARKERS[kind], "ms": 8, "lw": 1, "mec": "white"}
         x, y = [row["ms_per_question"] for row in points], [row["f1"] for row in points]
         axes.plot(x, y, label=ENGINES[engine], ls="-" if maker == "ours" else "", zorder=3 + (maker == "ours"), **look)
         if engine in ("dense-fp32", "ours-bf16"):
             for row in points:
-                where = {"xy": (row["ms_per_question"], row["f1"]), "xytext": (8, 4), "textcoords": "offset points"}
+                where: Row = {"xy": (row["ms_per_question"], row["f1"]), "xytext": (8, 4), "textcoords": "offset points"}
                 axes.annotate(words(row["spec"]), **where, fontsize=9, color="#333333")
     axes.set_xlabel("milliseconds a question (left is faster)")
     axes.set_ylabel("F1")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    figure.savefig(PICTURE, dpi=150)
+    figure.savefig(picture, dpi=150)
 
 
 def document() -> str:
     """The whole of docs/speed.md."""
-    parts = [(answers, report("answers")), (bench, report("bench_minilm"))]
-    return HEAD + "".join(part(*found) for part, found in parts if found) + grids()
+    parts = [answers(*found) for found in reports("answers*")] + [bench(*found) for found in reports("bench_minilm")]
+    return HEAD + ANSWERS + "".join(parts) + grids()
 
 
 def main() -> int:
@@ -228,8 +233,8 @@ def main() -> int:
         sys.stdout.write("speed.md: not what results/ gives. Type: python docs/speed.py\n" if stale else "")
         return int(stale)
     DOCUMENT.write_text(text, encoding="utf-8")
-    if found := report("answers"):
-        draw(found[1])
+    for path, content in reports("answers*"):
+        draw(ROOT / "docs" / f"{path.stem}.png", content)
     return 0
 
 

@@ -1,7 +1,7 @@
 // y = x W^T + b on the CPU for a W that is mostly zeros. docs/runtime.md tells how it works and why it is fast.
 //
-// The file includes itself once for each instruction set: vector types are lowered where a function is defined, so that
-// each copy must carry its own target. What the processor has is asked at run time.
+// The file includes itself once for each instruction set: vector types are lowered where a function is defined, so
+// that each copy must carry its own target. What the processor has is asked at run time.
 #ifndef CRAM_LEVEL
 #ifdef __FAST_MATH__
 #error "-ffast-math makes the library flush denormals in the whole process"
@@ -31,9 +31,9 @@ namespace {
 
 typedef void (*Team)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel of the OpenMP that PyTorch loaded
 
-// Kept weights lie tile after tile (a tile: `tile` columns of W), row after row: values[i] stands in column columns[i] of
-// the tile. The rows of a tile lie in blocks of ROWS, in a block the fullest first, so that a row is as long as the one
-// before it nearly always and the processor foresees its end: place p of tile t holds row
+// Kept weights lie tile after tile (a tile: `tile` columns of W), row after row: values[i] stands in column columns[i]
+// of the tile. The rows of a tile lie in blocks of ROWS, in a block the fullest first, so that a row is as long as the
+// one before it nearly always and the processor foresees its end: place p of tile t holds row
 // p / ROWS * ROWS + order[t * rows + p], as values[ends[t * (rows + 1) + p]] up to ends[... + 1]. Those of bf16 and
 // fp16 come in pairs, bytes in fours: a byte q of row r stands for q * peaks[r] / 127, and totals[r] is the sum of the
 // row's bytes; an fp16 v stands for v * peaks[r].
@@ -54,9 +54,9 @@ struct Linear {
 };
 
 // Activations lie in panels of `tokens` tokens: a row of a panel is one column of x, so that a kept weight multiplies
-// whole vectors. `pack` writes columns [from, to) of a panel; `rows` makes rows [from, to) of y out of it. With bytes, a
-// row after the last one holds the scale of each token, written with the columns from 0 on; with fp16 too, whose panels
-// have twice the tokens.
+// whole vectors. `pack` writes columns [from, to) of a panel; `rows` makes rows [from, to) of y out of it. With bytes,
+// a row after the last one holds the scale of each token, written with the columns from 0 on; with fp16 too, whose
+// panels have twice the tokens.
 struct Level {
   int64_t tokens;
   void (*pack)(const Linear&, int64_t first, int64_t from, int64_t to, float* panel);
@@ -68,8 +68,8 @@ constexpr int64_t COLUMNS = 256;  // of x in a task, or a multiple of it; a mult
 constexpr int64_t ALIGNMENT = 64;
 constexpr float STEPS = 127;
 constexpr float FLAT = 5.2f;  // the normal distribution is 0 or 1 beyond, to 1e-7
-// Phi(x) - 1/2 over x as a polynomial in 2 (x / FLAT)^2 - 1, lowest power first: least squares whose weights were raised
-// where the error of x Phi(x) was greatest, until it was even.
+// Phi(x) - 1/2 over x as a polynomial in 2 (x / FLAT)^2 - 1, lowest power first: least squares whose weights were
+// raised where the error of x Phi(x) was greatest, until it was even.
 constexpr float PHI[] = {0x1.166cf4p-3f,  -0x1.157a64p-4f, 0x1.99ccc8p-5f, -0x1.471a72p-5f,  0x1.06136p-5f,
                          -0x1.951cfcp-6f, 0x1.26064cp-6f,  -0x1.996192p-7f, 0x1.192d5cp-7f,  -0x1.3b89f4p-8f,
                          0x1.d219dcp-10f, -0x1.3963c2p-10f, 0x1.4ecc76p-10f, -0x1.01808ap-11f};
@@ -182,7 +182,7 @@ class Buffer {  // one for each thread and purpose; grows, and goes with its thr
 };
 
 thread_local Buffer panels, sums;
-std::atomic<bool> forked{false};  // an OpenMP team does not survive a fork: its threads are gone and it would wait for them
+std::atomic<bool> forked{false};  // an OpenMP team does not survive a fork: it would wait for threads that are gone
 const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 template <class Work>
@@ -192,7 +192,7 @@ struct Crew {
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
 
-  static void enter(void* self) {  // each thread takes tasks until there are none: it matters not how many threads came
+  static void enter(void* self) {  // each thread takes tasks until there are none, however many came
     auto* crew = static_cast<Crew*>(self);
     try {
       for (int64_t i; (i = crew->next++) < crew->tasks;) crew->work(i);
@@ -271,8 +271,8 @@ int cram_hf_level() {
 #endif
 }
 
-// The one to take of those. Intel's processors have dot products of bf16 but are slower with them (measured on an Emerald
-// Rapids), so that the level before is the faster one there, at bf16 too. That of fp16 does not use them.
+// The one to take of those. Intel's processors have dot products of bf16 but are slower with them (measured on an
+// Emerald Rapids), so that the level before is the faster one there, at bf16 too. That of fp16 does not use them.
 int cram_hf_choice() {
   const int level = cram_hf_level();
 #if defined(__x86_64__)
@@ -282,7 +282,8 @@ int cram_hf_choice() {
 }
 
 // x (tokens, width) and y (tokens, rows) are contiguous; with `gelu`, y is x Phi(x) of the sums, Phi the normal
-// distribution. Returns 0, or 1 if there was no memory. The sum of an output runs in the same order whatever the batch and the number of threads.
+// distribution. Returns 0, or 1 if there was no memory. The sum of an output runs in the same order whatever the batch
+// and the number of threads.
 int cram_hf_linear(const float* x, const float* bias, float* y, int64_t tokens, int64_t rows, int64_t width,
                    const int32_t* ends, const uint8_t* order, const uint8_t* columns, const void* values,
                    const float* peaks, const int32_t* totals, int64_t tile, int kind, int gelu, int level,
@@ -343,8 +344,8 @@ CRAM_TARGET CRAM_INLINE void transpose(Floats* r) {
   }
 }
 
-// LANES tokens from `token` on, LANES columns from `column` on, transposed; zeros where x ends. With `factors` each token
-// is multiplied by its own; a token whose factor is 0 becomes zeros, whatever it held.
+// LANES tokens from `token` on, LANES columns from `column` on, transposed; zeros where x ends. With `factors` each
+// token is multiplied by its own; a token whose factor is 0 becomes zeros, whatever it held.
 CRAM_TARGET CRAM_INLINE void block(const Linear& l, int64_t token, int64_t column, const float* factors, Floats* r) {
   const int64_t there = l.width - column;
   CRAM_UNROLL
@@ -368,7 +369,8 @@ CRAM_TARGET CRAM_INLINE float* token_scales(const Linear& l, float* panel) {
 // What takes each token to whole numbers up to 127 in magnitude. Magnitudes are compared as bits, so that a NaN is the
 // greatest: a token that is not finite gets the scale NaN, and with it NaN everywhere. Tiny ones count as zeros.
 // With fp16 it is the power of two that takes the greatest finite magnitude to 1 or more, below 2.
-CRAM_TARGET void token_factors(const Linear& l, int64_t first, int64_t tokens, bool keep, float* panel, float* factors) {
+CRAM_TARGET void token_factors(const Linear& l, int64_t first, int64_t tokens, bool keep, float* panel,
+                               float* factors) {
   for (int64_t j = 0; j < tokens; j++) {
     Ints most{};
     if (first + j < l.tokens)
@@ -419,8 +421,8 @@ CRAM_TARGET CRAM_INLINE void round_to_bf16(Floats& value) {
   value = (Floats)((rounded | ((bits | 0x400000) & ~number)) & 0xffff0000u);
 }
 
-// To whole numbers: to nearest, ties to even. It comes after a transposition: a multiplication and this addition, side by
-// side, would be one instruction on some processors and round otherwise.
+// To whole numbers: to nearest, ties to even. It comes after a transposition: a multiplication and this addition, side
+// by side, would be one instruction on some processors and round otherwise.
 CRAM_TARGET CRAM_INLINE void round_to_whole(Floats& value) { value = (value + 0x1.8p23f) - 0x1.8p23f; }
 
 CRAM_TARGET void pack_floats(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
@@ -450,8 +452,8 @@ CRAM_TARGET CRAM_INLINE const Floats* vectors_of(const Floats* tile, uint64_t co
 }
 
 // With CRAM_SUMS 2 an output has two sums, so that a multiplication need not wait for the last one; AVX2 lacks the
-// registers. Their order is the same whatever V is. With bytes the sums are whole numbers, within a tile below 2^24 and
-// so exact in floats; over the tiles they are added as integers.
+// registers. Their order is the same whatever V is. With bytes the sums are whole numbers, within a tile below 2^24
+// and so exact in floats; over the tiles they are added as integers.
 template <int V, Kind KIND>
 CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
@@ -495,8 +497,8 @@ CRAM_TARGET void add_floats(const Linear& l, int64_t t, int64_t from, int64_t to
 }
 
 #ifdef CRAM_DOT
-// Of 32 tokens each quarter of a vector holds four of the first half and four of the second: what unpacking two such rows
-// gives is then in order.
+// Of 32 tokens each quarter of a vector holds four of the first half and four of the second: what unpacking two such
+// rows gives is then in order.
 CRAM_TARGET void pack_bf16(const Linear& l, int64_t first, int64_t from, int64_t to, float* panel) {
   const int64_t wide = vectors(l, first) * LANES;
   const __m512i quarters = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
@@ -565,9 +567,9 @@ CRAM_TARGET void pack_fp16(const Linear& l, int64_t first, int64_t from, int64_t
       block(l, first + j + LANES, k, factors + j + LANES, s);
       CRAM_UNROLL
       for (int64_t i = 0; i < LANES; i++) {
-        float* x = panel + ((k + i) * wide + j) / 2;
-        _mm256_store_si256(reinterpret_cast<__m256i*>(x), _mm512_cvtps_ph((__m512)r[i], _MM_FROUND_TO_NEAREST_INT));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(x) + 1, _mm512_cvtps_ph((__m512)s[i], _MM_FROUND_TO_NEAREST_INT));
+        auto* x = reinterpret_cast<__m256i*>(panel + ((k + i) * wide + j) / 2);
+        _mm256_store_si256(x, _mm512_cvtps_ph((__m512)r[i], _MM_FROUND_TO_NEAREST_INT));
+        _mm256_store_si256(x + 1, _mm512_cvtps_ph((__m512)s[i], _MM_FROUND_TO_NEAREST_INT));
       }
     }
 }
@@ -639,7 +641,8 @@ CRAM_TARGET void pack_bytes(const Linear& l, int64_t first, int64_t from, int64_
 }
 
 template <int V>
-CRAM_TARGET void add_few_bytes(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
+CRAM_TARGET void add_few_bytes(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel,
+                               Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
   const __m512i* tile = reinterpret_cast<const __m512i*>(panel) + t * l.tile * V;
   for (int64_t o = from; o < to; o++) {
@@ -684,7 +687,8 @@ CRAM_TARGET void add_bytes(const Linear& l, int64_t t, int64_t from, int64_t to,
     const int64_t row = place(l, t, o, to - from);
     Floats* out = sums + row * CRAM_VECTORS;
     __m512i sum[CRAM_VECTORS];
-    for (int v = 0; v < CRAM_VECTORS; v++) sum[v] = t ? (__m512i)out[v] : _mm512_set1_epi32(-128 * l.totals[from + row]);
+    for (int v = 0; v < CRAM_VECTORS; v++)
+      sum[v] = t ? (__m512i)out[v] : _mm512_set1_epi32(-128 * l.totals[from + row]);
     const int64_t end = ends[o + 1];
     for (int64_t p = ends[o]; p < end; p += 4) {
       for (int i = 0; i < 4; i++) check(l, t, p + i);
