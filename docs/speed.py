@@ -208,7 +208,8 @@ def draw(picture: Path, content: Any) -> None:
         axes.plot(x, y, label=ENGINES[engine], ls="-" if maker == "ours" else "", zorder=3 + (maker == "ours"), **look)
         if engine in ("dense-fp32", "ours-bf16"):
             for row in points:
-                where: Row = {"xy": (row["ms_per_question"], row["f1"]), "xytext": (8, 4), "textcoords": "offset points"}
+                at = (row["ms_per_question"], row["f1"])
+                where: Row = {"xy": at, "xytext": (8, 4), "textcoords": "offset points"}
                 axes.annotate(words(row["spec"]), **where, fontsize=9, color="#333333")
     axes.set_xlabel("milliseconds a question (left is faster)")
     axes.set_ylabel("F1")
