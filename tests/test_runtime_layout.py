@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -76,21 +74,6 @@ def test_a_matrix_of_80_percent_zeros_takes_a_quarter_in_fp32_and_a_sixth_in_bf1
     weight = sparse(768, 768, 0.8)
     assert pack(weight).nbytes < 0.27 * weight.nbytes
     assert pack(weight, "bf16").nbytes < 0.17 * weight.nbytes
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
-def test_a_bert_base_is_packed_in_a_second(precision):
-    shapes = [(768, 768)] * 4 + [(3072, 768), (768, 3072)]
-    layer = [sparse(*shape, 0.8, seed) for seed, shape in enumerate(shapes)]
-
-    def seconds() -> float:
-        begin = time.process_time()
-        for weight in layer * 12:
-            pack(weight, precision)
-        return time.process_time() - begin
-
-    assert min(seconds() for _ in range(3)) < 1
 
 
 @pytest.mark.parametrize(

@@ -195,13 +195,14 @@ def _paired(counts: Array, columns: Array, values: Tensor) -> tuple[Array, Array
     """Gives each row of a tile an even number of values, the last of an odd number as two that add up to it."""
     odd = counts & 1
     last = np.cumsum(counts)[odd == 1] - 1
-    repeats = np.ones(len(columns), dtype=np.int64)
-    repeats[last] = 2
-    source = np.repeat(np.arange(len(columns)), repeats)
-    first = torch.from_numpy(last + np.arange(len(last)))
-    pairs = values[torch.from_numpy(source)]
-    whole = pairs[first].float()
+    first, own = last + np.arange(len(last)), np.ones(len(columns) + len(last), dtype=bool)
+    own[first + 1] = False
+    spaced, filled = np.empty(len(own), np.uint8), np.empty(len(own), np.int16)
+    spaced[own], filled[own] = columns, values.view(torch.int16).numpy()
+    spaced[first + 1] = spaced[first]
+    pairs, places = torch.from_numpy(filled).view(values.dtype), torch.from_numpy(first)
+    whole = pairs[places].float()
     half = (whole / 2).to(values.dtype)
-    pairs[first] = half
-    pairs[first + 1] = torch.where(whole.isfinite(), whole - half.float(), whole).to(values.dtype)
-    return counts + odd, columns[source], pairs
+    pairs[places] = half
+    pairs[places + 1] = torch.where(whole.isfinite(), whole - half.float(), whole).to(values.dtype)
+    return counts + odd, spaced, pairs
