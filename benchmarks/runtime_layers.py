@@ -112,7 +112,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--zeros", nargs="+", type=float, default=ZEROS)
     parser.add_argument("--dense", nargs="+", choices=TYPES, default=list(TYPES))
     engine = kernel()
-    used = [name for name in DTYPES if name != "fp16" or (engine is not None and engine.halves)]
+    used = [name for name in DTYPES if name != "fp16" or (engine is not None and engine.fp16)]
     parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=used)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)

@@ -49,7 +49,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture
 def fresh_compiler() -> Iterator[None]:
-    """What the compiler has learned of a function, to leave it alone too, stays with the test."""
+    """torch.compile forgets what it learned, before the test and after it."""
     torch.compiler.reset()
     yield
     torch.compiler.reset()

@@ -60,7 +60,8 @@ bool product(int64_t tokens, int64_t rows, int64_t width, double zeros, int kind
     uint32_t bits;
     memcpy(&bits, &v, sizeof bits);
     if (kind == BF16) narrow.push_back(uint16_t(bits >> 16));
-    if (kind == FP16) narrow.push_back(uint16_t((bits >> 16 & 0x8000) | (v != 0 ? ((bits >> 13) - (112 << 10)) & 0x7fff : 0)));
+    const uint32_t magnitude = v != 0 ? ((bits >> 13) - (112 << 10)) & 0x7fff : 0;
+    if (kind == FP16) narrow.push_back(uint16_t((bits >> 16 & 0x8000) | magnitude));
   }
   std::vector<int8_t> bytes(wide.begin(), kind == INT8 ? wide.end() : wide.begin());
   std::vector<float> peaks(rows, kind == INT8 ? 127 : 2);

@@ -14,7 +14,7 @@ needs_kernel = pytest.mark.skipif(kernel() is None, reason="the package was inst
 AVAILABLE = found.levels if (found := kernel()) else ()
 FP16 = "avx512_fp16"
 """The only level that takes a matrix of fp16."""
-PRECISIONS = ("fp32", "bf16", *(["fp16"] if found and found.halves else []), "int8")
+PRECISIONS = ("fp32", "bf16", *(["fp16"] if found and found.fp16 else []), "int8")
 """Those that the kernel computes in here."""
 
 

@@ -38,7 +38,7 @@ def test_every_place_of_the_grid_has_each_engine_with_its_error_and_ratios(load,
     script = load("inference")
     monkeypatch.setattr(script, "SHAPES", {"tiny": BertConfig(**SMALL, intermediate_size=256)})
     engines = ["csr", "dense-bf16", "ours-fp32", "ours-bf16", "ours-int8", "ours-fp16"]
-    gain = 6 + kernel().halves  # without its arithmetic fp16 would be fp32 once more
+    gain = 6 + kernel().fp16  # without its arithmetic fp16 would be fp32 once more
     before = torch.get_num_threads()
     try:
         script.main([*GRID.split(), "--engines", *engines, "--out", str(tmp_path / "out.json")])

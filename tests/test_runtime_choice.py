@@ -127,7 +127,7 @@ def test_the_script_measures_and_prints_lines_that_python_reads(script, tmp_path
         torch.set_num_threads(threads)
     report = json.loads(out.read_text())
     engine = kernel()
-    precisions = ["fp32", "bf16", *(["fp16"] if engine is not None and engine.halves else []), "int8"]
+    precisions = ["fp32", "bf16", *(["fp16"] if engine is not None and engine.fp16 else []), "int8"]
     assert {row["precision"] for row in report["rows"]} == set(precisions)
     assert len(report["rows"]) == 2 * 2 * 2 * len(precisions)
     lines = eval(f"[{capsys.readouterr().out}]", {"torch": torch, "Measured": Measured})

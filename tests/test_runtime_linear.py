@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from cram_hf.runtime import SparseLinear, kernel
 from cram_hf.runtime import linear as linear_module
+from cram_hf.runtime.library import SWITCH
 
 
 def layer(rows: int = 40, width: int = 60, zeros: float = 0.8, *, bias: bool = True) -> nn.Linear:
@@ -193,8 +194,20 @@ def test_without_a_kernel_a_compiled_model_gives_the_same(monkeypatch, zeros):
         torch.testing.assert_close(torch.compile(model, backend="aot_eager")(x), model(x))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
+def test_a_recorded_call_runs_where_there_is_no_kernel_as_the_layer_does(monkeypatch, precision):
+    made, x = SparseLinear.from_linear(layer(zeros=0.95), precision).eval(), inputs(4, 60, 1)
+    made.gelu = precision == "fp16"
+    with torch.inference_mode():
+        recorded = torch.jit.trace(made, inputs(4, 60), check_trace=False)
+        monkeypatch.setattr(linear_module, "kernel", lambda: None)
+        assert torch.equal(recorded(x), made(x))
+
+
 @pytest.fixture
-def fresh():
+def fresh(monkeypatch):
+    monkeypatch.delenv(SWITCH, raising=False)
     kernel.cache_clear()
     yield
     kernel.cache_clear()

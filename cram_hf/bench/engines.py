@@ -206,7 +206,7 @@ def missing(engine: Engine) -> str | None:
     found = kernel() if engine.needs_kernel else None
     if engine.needs_kernel and found is None:
         return "cram_hf.runtime has no kernel: install the package where a C++ compiler is, and unset CRAM_HF_RUNTIME"
-    if engine.needs_fp16 and found is not None and not found.halves:
+    if engine.needs_fp16 and found is not None and not found.fp16:
         return f"needs AVX512-FP16 (Intel from Sapphire Rapids on); cram_hf.runtime uses {found.level} here"
     if engine.needs_gpu and not torch.cuda.is_available():
         return "needs a CUDA GPU of compute capability 8.0 or higher; PyTorch sees no GPU here"

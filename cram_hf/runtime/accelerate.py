@@ -31,8 +31,8 @@ def accelerate(
         model (`nn.Module`): on the CPU. It is then for inference alone.
         dtype (`str`, defaults to `"fp32"`): `"bf16"` is faster where the processor is fast at bf16 dot products (AMD
             from Zen 4 on), and its answers differ from fp32 by the rounding; `"fp16"` where it has arithmetic of fp16
-            (Intel from Sapphire Rapids on), with smaller differences: elsewhere fp32 is computed, and a warning says
-            so. `"auto"` takes either where it is fast, and fp32 elsewhere. `"int8"` is for models that
+            (Intel from Sapphire Rapids on), mostly with smaller differences: elsewhere fp32 is computed, and a warning
+            says so. `"auto"` takes either where it is fast, and fp32 elsewhere. `"int8"` is for models that
             `topk:...+quantize:8` made: their weights stay as they are, those of others are rounded.
         min_sparsity (`float`, *optional*): share of zeros from which on a layer is replaced. By default
             that of `cram_hf/runtime/break_even.py` for the layer, and without a compiled kernel 0.9.

@@ -16,7 +16,7 @@ LEAST_ZEROS = 0.5
 class Measured(NamedTuple):
     """The least share of zeros from which on a layer of this size was not slower with 16 tokens or more.
 
-    Neither by the least times nor by the medians.
+    "Not slower" holds for the least times and for the medians.
     """
 
     dense: torch.dtype  # of the layer that is replaced

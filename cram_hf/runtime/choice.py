@@ -99,10 +99,10 @@ def choose(model: nn.Module, dtype: str, min_sparsity: float | None) -> Choice:
     if problems:
         raise ValueError(" ".join(problems))
     engine = kernel()
-    dots, halves = (False, False) if engine is None else (engine.dots, engine.halves)
+    dots, fp16 = (False, False) if engine is None else (engine.dots, engine.fp16)
     if dtype == "auto":
-        dtype = "fp16" if halves else "bf16" if dots else "fp32"
-    if dtype == "fp16" and not halves:
+        dtype = "fp16" if fp16 else "bf16" if dots else "fp32"
+    if dtype == "fp16" and not fp16:
         logger.warning("There is no arithmetic of fp16 here (it needs AVX512-FP16 and the kernel): fp32 is computed.")
         dtype = "fp32"
     return Choice(cast(Precision, dtype), min_sparsity, engine)

@@ -11,18 +11,18 @@ from torch import Tensor
 Array = np.ndarray[Any, Any]
 MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000
 """Of an fp32 number's bits all but the sign, and those of its exponent: all of them set in infinities and NaN."""
-SHIFT = 6
-"""A row's greatest magnitude becomes 2^6 or more, below 2^7: 192 products with numbers below 2 are below 65,504."""
+SHIFT = 5
+"""A row's greatest magnitude becomes 2^5 or more, at most 2^6: 192 products with activations up to 4 fit into fp16."""
 LEAST = (SHIFT + 1) << 23
 """Bits of the least magnitude that is taken for a row's greatest, so that its scale is no denormal."""
 
 
 def scale_rows(there: Array, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Divides each row by the power of two that takes its greatest finite magnitude to 64 or more, below 128.
+    """Divides each row by the power of two that takes its greatest finite magnitude to 32 or more, below 64.
 
-    So nothing is rounded here. Once the quotients are fp16, a weight has its 11 bits if it is at least 2^-20 of its
-    row's greatest; a smaller one is rounded to a multiple of 2^-30 of that, or less. A matrix that was fp16 stays as
-    it was if its magnitudes are below 128. Infinities and NaN stay what they are.
+    So nothing is rounded here. Once the quotients are fp16, a weight has its 11 bits if it is at least 2^-19 of its
+    row's greatest; a smaller one is rounded to a multiple of 2^-29 of that, or less. A matrix that was fp16 stays as
+    it was if its magnitudes are below 64. Infinities and NaN stay what they are.
 
     Args:
         there (`Array`): bool (rows, width), where the values are.

@@ -30,7 +30,7 @@ def round_rows(there: Array, kept: Tensor) -> tuple[Array, Tensor, Tensor, Tenso
         ValueError: a value is not finite, or the matrix is wider than `WIDEST`.
     """
     if there.shape[1] > WIDEST:
-        raise ValueError(f"the matrix has {there.shape[1]:,} columns; int8 takes {WIDEST:,}. Use fp32 or bf16.")
+        raise ValueError(f"the matrix has {there.shape[1]:,} columns; int8 takes {WIDEST:,}. Use fp32, bf16 or fp16.")
     counts = np.count_nonzero(there, axis=1)
     full = counts > 0
     begins = (np.cumsum(counts) - counts)[full]
@@ -38,7 +38,8 @@ def round_rows(there: Array, kept: Tensor) -> tuple[Array, Tensor, Tensor, Tenso
     peaks[full] = np.maximum.reduceat(np.abs(values), begins)  # a NaN is the greatest
     if not np.isfinite(peaks).all():
         raise ValueError(
-            "the matrix holds a value that is not finite, so that int8 has no scale for its row. Use fp32 or bf16."
+            "the matrix holds a value that is not finite, so that int8 has no scale for its row. "
+            "Use fp32, bf16 or fp16."
         )
     scaled = values.astype(np.float64)
     scaled *= STEPS

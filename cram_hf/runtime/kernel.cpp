@@ -272,11 +272,13 @@ int cram_hf_level() {
 }
 
 // The one to take of those. Intel's processors have dot products of bf16 but are slower with them (measured on an
-// Emerald Rapids), so that the level before is the faster one there, at bf16 too. That of fp16 does not use them.
+// Emerald Rapids), so that the level before is the faster one there, at bf16 too. That of fp16 does not use them either:
+// it is taken on Intel's alone.
 int cram_hf_choice() {
   const int level = cram_hf_level();
 #if defined(__x86_64__)
-  if (level == 4 && __builtin_cpu_is("intel")) return 3;
+  if (__builtin_cpu_is("intel")) return level == 4 ? 3 : level;
+  if (level == 5) return 4;
 #endif
   return level;
 }
@@ -368,7 +370,8 @@ CRAM_TARGET CRAM_INLINE float* token_scales(const Linear& l, float* panel) {
 
 // What takes each token to whole numbers up to 127 in magnitude. Magnitudes are compared as bits, so that a NaN is the
 // greatest: a token that is not finite gets the scale NaN, and with it NaN everywhere. Tiny ones count as zeros.
-// With fp16 it is the power of two that takes the greatest finite magnitude to 1 or more, below 2.
+// With fp16 it is the power of two that takes the greatest finite magnitude to 1 or more, below 2; one of 2^127 or more
+// to 2 or more, below 4, since the next power has a denormal reciprocal.
 CRAM_TARGET void token_factors(const Linear& l, int64_t first, int64_t tokens, bool keep, float* panel,
                                float* factors) {
   for (int64_t j = 0; j < tokens; j++) {
@@ -388,10 +391,11 @@ CRAM_TARGET void token_factors(const Linear& l, int64_t first, int64_t tokens, b
     int32_t bits = 0;
     for (int64_t i = 0; i < LANES; i++) bits = most[i] > bits ? most[i] : bits;
     if (l.kind == FP16) {
-      const int32_t power = bits >> 23 < 1 ? 1 : bits >> 23 > 253 ? 253 : bits >> 23, up = power << 23;
+      const int32_t power = bits >> 23 < 1 ? 1 : bits >> 23 > 253 ? 253 : bits >> 23;
+      const int32_t scale = power << 23;
       const int32_t down = (254 - power) << 23;
       memcpy(&factors[j], &down, sizeof down);
-      if (keep) memcpy(&token_scales(l, panel)[j], &up, sizeof up);
+      if (keep) memcpy(&token_scales(l, panel)[j], &scale, sizeof scale);
       continue;
     }
     float peak;
@@ -574,8 +578,8 @@ CRAM_TARGET void pack_fp16(const Linear& l, int64_t first, int64_t from, int64_t
     }
 }
 
-// Sums are fp16 within a tile, two for each output; over the tiles they are added in fp32. Activations are below 2 in
-// magnitude and weights below 128, so that no sum over 192 columns is too great for fp16.
+// Sums are fp16 within a tile, two for each output; over the tiles they are added in fp32. Activations are at most 4 in
+// magnitude and weights at most 64, so that no sum over 192 columns is too great for fp16.
 template <int V>
 CRAM_TARGET void add_fp16(const Linear& l, int64_t t, int64_t from, int64_t to, const float* panel, Floats* sums) {
   const int32_t* ends = l.ends + t * (l.rows + 1);
@@ -768,11 +772,15 @@ CRAM_TARGET CRAM_INLINE void finished(const Linear& l, int64_t o, int64_t to, co
   for (int64_t i = 0; i < LANES; i++) {
     r[i] = *reinterpret_cast<const Floats*>(sums + i * wide);
     if (l.kind != INT8 && l.kind != FP16) continue;
-    const float peak = i < there ? l.peaks[o + i] : 0;
-    if (l.kind == FP16)
-      r[i] *= *reinterpret_cast<const Loose*>(scales) * peak;
-    else
-      r[i] = __builtin_convertvector((Ints)r[i], Floats) * *reinterpret_cast<const Loose*>(scales) * peak;
+    const float peak = i < there ? l.peaks[o + i] : 1;
+    const Floats scale = *reinterpret_cast<const Loose*>(scales);
+    if (l.kind == INT8) r[i] = __builtin_convertvector((Ints)r[i], Floats) * scale * peak;
+#ifdef CRAM_FP16  // powers of two, whose product may be none of fp32: their exponents are added
+    if (l.kind == FP16) {
+      const __m512 power = _mm512_getexp_ps((__m512)scale) + _mm512_getexp_ps(_mm512_set1_ps(peak));
+      r[i] = (Floats)_mm512_scalef_ps((__m512)r[i], power);
+    }
+#endif
   }
   transpose(r);
   if ((l.kind == INT8 || l.kind == FP16) && l.bias) {

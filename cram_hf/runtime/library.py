@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 6
 LEVELS = ("plain", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "avx512_fp16")
-"""Instruction sets that the library has code for, each a superset of the one before."""
+"""Instruction sets that the library has code for: a processor with one of them has those before it."""
 KINDS = (torch.float32, torch.bfloat16, torch.int8, torch.float16)
 """Types of values, in the order in which the library counts them."""
 SWITCH = "CRAM_HF_RUNTIME"
@@ -46,7 +46,7 @@ class Kernel:
         return self.level == "avx512_bf16"
 
     @property
-    def halves(self) -> bool:
+    def fp16(self) -> bool:
         """Whether it computes in fp16; no other level takes a matrix of it."""
         return self.level == "avx512_fp16"
 
@@ -60,13 +60,13 @@ class Kernel:
             gelu: whether the result is GELU of it, y Phi(y) for the normal distribution Phi, to 1e-6.
 
         Raises:
-            ValueError: `x` or `bias` does not fit to `packed`, or `packed` is of fp16 and `halves` is not so.
+            ValueError: `x` or `bias` does not fit to `packed`, or `packed` is of fp16 and the level is another one.
             MemoryError: no room for its temporaries.
         """
         if x.shape[1] != packed.shape[1] or (bias is not None and bias.shape != packed.shape[:1]):
             given = [tuple(x.shape), *([] if bias is None else [tuple(bias.shape)])]
             raise ValueError(f"operands of shapes {given} do not fit to a matrix of {packed.shape}")
-        if packed.values.dtype == torch.float16 and not self.halves:
+        if packed.values.dtype == torch.float16 and not self.fp16:
             raise ValueError(f"a matrix of fp16 needs avx512_fp16; this is {self.level}")
         y = x.new_empty(x.shape[0], packed.shape[0])  # not of the default type or device, which may be others
         kept = packed.values.numel()

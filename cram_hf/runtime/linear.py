@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn import functional
 
 from . import int8
 from .csr import csr_linear, to_csr
@@ -23,11 +23,12 @@ class SparseLinear(nn.Module):
     """`y = x W^T + b` for a W that is mostly zeros. It has no parameters: it cannot be trained.
 
     A zero weight is left out, so that an infinite or NaN activation under it does not reach the output, as it would in
-    the dense layer. Sums are fp32 and of a fixed order: an output depends neither on the rest of its batch nor on the
-    number of threads. In bf16 activations are rounded to bf16 as well, in int8 to whole numbers with a scale for each
-    token: sums are then exact, and a token that is not finite gives NaN everywhere. In fp16 activations are rounded
-    after a division by a power of two for each token, and sums are fp16 within 192 columns and fp32 beyond; where the
-    processor has no arithmetic of fp16, PyTorch computes in fp32. Several threads may call one layer at a time.
+    the dense layer. Sums are fp32 (but in fp16) and of a fixed order: an output depends neither on the rest of its
+    batch nor on the number of threads. In bf16 activations are rounded to bf16 as well, in int8 to whole numbers with
+    a scale for each token: sums are then exact, and a token that is not finite gives NaN everywhere. In fp16
+    activations are rounded after a division by a power of two for each token, and sums are fp16 within 192 columns and
+    fp32 beyond; where the processor has no arithmetic of fp16, PyTorch computes in fp32. Several threads may call one
+    layer at a time.
 
     With `gelu` set, which `accelerate` does where it knows that GELU comes next, it returns GELU of y, made in its
     last step: the exact one, not that of tanh, with an error below 1e-6.
@@ -89,8 +90,9 @@ class SparseLinear(nn.Module):
         """
         self._check(x)
         if not _has_kernel(self.packed.values.dtype == torch.float16):
-            y = self._in_pytorch(x)
-            return gelu(y) if self.gelu else y
+            if self._fallback is None:
+                self._fallback = _pytorch_weight(self.packed)
+            return _pytorch_product(x, self.packed, self._fallback, self.bias, self.gelu)
         packed = self.packed
         # Whoever records the call, or has no data yet, must see an operator.
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor:
@@ -118,19 +120,6 @@ class SparseLinear(nn.Module):
                 f"the input is {x.dtype} on {x.device}; SparseLinear takes fp32, bf16 or fp16 on the CPU. Move the "
                 "model there, or type cram_hf.runtime.restore(model)."
             )
-
-    def _in_pytorch(self, x: Tensor) -> Tensor:
-        if self._fallback is None:
-            self._fallback = _pytorch_weight(self.packed)
-        if self.packed.precision == "int8":
-            assert self.packed.peaks is not None
-            flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).float()
-            y = int8.product(flat, self._fallback, self.packed.peaks, self.bias)
-            return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
-        y = (x.bfloat16() if self.packed.precision == "bf16" else x).float()
-        if self._fallback.layout == torch.strided:
-            return linear(y, self._fallback, self.bias).to(x.dtype)
-        return csr_linear(y, self._fallback, self.bias).to(x.dtype)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         layer = self.original
@@ -161,8 +150,14 @@ def sparse_linear(
     in_features: int,
     gelu: bool = False,
 ) -> Tensor:
-    """The kernel as an operator that `torch.compile` and `torch.jit.trace` leave as it is."""
-    return _product(x, Packed((out_features, in_features), ends, order, columns, values, peaks, totals), bias, gelu)
+    """The kernel as an operator that `torch.compile` and `torch.jit.trace` leave as it is.
+
+    Where there is no kernel, or no fp16 for a layer of it, PyTorch computes, with weights unpacked in every call.
+    """
+    packed = Packed((out_features, in_features), ends, order, columns, values, peaks, totals)
+    if _has_kernel(values.dtype == torch.float16):
+        return _product(x, packed, bias, gelu)
+    return _pytorch_product(x, packed, _pytorch_weight(packed), bias, gelu)
 
 
 @sparse_linear.register_fake
@@ -173,7 +168,7 @@ def _(x: Tensor, *operands: Any) -> Tensor:
 @torch.compiler.assume_constant_result  # the compiler would look into the search for the library
 def _has_kernel(fp16: bool) -> bool:
     engine = kernel()
-    return engine is not None and (engine.halves or not fp16)
+    return engine is not None and (engine.fp16 or not fp16)
 
 
 @torch.compiler.disable  # the compiler comes here if it has given up `forward`, after a call that was refused
@@ -183,6 +178,19 @@ def _product(x: Tensor, packed: Packed, bias: Tensor | None, gelu: bool) -> Tens
     rows = math.prod(x.shape[:-1])  # not -1, which says nothing where the width is 0
     y = engine.linear(x.detach().reshape(rows, x.shape[-1]).float().contiguous(), packed, bias, gelu=gelu)
     return y.view(*x.shape[:-1], packed.shape[0]).to(x.dtype)
+
+
+def _pytorch_product(x: Tensor, packed: Packed, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    if packed.precision == "int8":
+        assert packed.peaks is not None
+        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).float()
+        y = int8.product(flat, weight, packed.peaks, bias).view(*x.shape[:-1], packed.shape[0])
+    else:
+        rounded = (x.bfloat16() if packed.precision == "bf16" else x).float()
+        product = functional.linear if weight.layout == torch.strided else csr_linear
+        y = product(rounded, weight, bias)
+    y = y.to(x.dtype)
+    return functional.gelu(y) if gelu else y
 
 
 def _pytorch_weight(packed: Packed) -> Tensor:
