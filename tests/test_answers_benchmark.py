@@ -58,7 +58,15 @@ def test_other_settings_do_not_go_into_the_same_file(answers, words):
 def test_the_table_shows_speeds_without_a_score_and_marks_the_fastest_of_all(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     speed = importlib.import_module("speed")
-    run = {"command": "c", "created": "d", "dirty": False, "versions": {}, "peers": {}, "commit": "e"}
+    run = {
+        "command": "c",
+        "created": "d",
+        "dirty": False,
+        "versions": {},
+        "peers": {},
+        "commit": "e",
+        "instructions": "g",
+    }
     run["machine"] = {"cpu": "f", "threads": 1}
     facts = {"spec": "dense", "questions": 2, "questions_per_second": 1, "ms_per_question": 1000, "run": run}
     content = {

@@ -192,7 +192,9 @@ def test_a_weight_without_int8_is_named_and_the_model_stays_as_it_is():
     nn.init.zeros_(model[0].weight)
     with torch.no_grad():
         model[1].weight.zero_()[0, 0] = float("inf")
-    with pytest.raises(ValueError, match=r"^layer 1: the matrix holds a value that is not finite.* Use fp32 or bf16"):
+    with pytest.raises(
+        ValueError, match=r"^layer 1: the matrix holds a value that is not finite.* Use fp32, bf16 or fp16\."
+    ):
         accelerate(model, "int8")
     assert [type(layer) for layer in model] == [nn.Linear, nn.Linear]
 

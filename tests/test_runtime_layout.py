@@ -54,7 +54,7 @@ def test_rows_are_put_in_order_within_their_block_alone_and_equal_ones_stay(prec
     assert pack(torch.ones(300, 5), precision).order.tolist() == [*range(BLOCK), *range(300 - BLOCK)]
 
 
-@pytest.mark.parametrize(("precision", "scales"), [("bf16", (1.0, 1.0)), ("fp16", (2 / 64, 4 / 64))])
+@pytest.mark.parametrize(("precision", "scales"), [("bf16", (1.0, 1.0)), ("fp16", (2 / 32, 4 / 32))])
 def test_in_16_bits_an_odd_weight_is_stored_in_two_parts(precision, scales):
     packed = pack(torch.tensor([[1.0, 0.0, 3.0], [0.0, 5.0, 0.0]]), precision)
     assert packed.ends.tolist() == [0, 2, 4]
