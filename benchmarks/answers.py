@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cpu_engines import ENGINES, peers, suitable
+from cpu_engines import ENGINES, chosen, peers, suitable
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, EvalPrediction, TrainingArguments
@@ -139,13 +139,14 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--validation_file", required=True, help="SQuAD's official development set")
     parser.add_argument("--specs", nargs="+", default=SPECS, help="compressions (default: %(default)s)")
     engines = [name for name in ENGINES if name != "deepsparse"]  # would be compiled for every length, within the time
-    parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
+    parser.add_argument("--engines", nargs="+", choices=engines, help="default: all that are installed")
     parser.add_argument("--questions", type=int, help="a fixed sample (default: all for score, 500 for time)")
     parser.add_argument("--batch_size", type=int, default=1, help="windows of a call (default: %(default)s)")
     parser.add_argument("--max_length", type=int, default=256, help="tokens of a window (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
+    options.engines = chosen(parser, options.engines, engines)
     if options.step == "time" and options.questions is None:
         options.questions = 500
     return options

@@ -5,9 +5,11 @@ Each is a function of a `Subject`; what it returns takes int64 tensors of any ba
 
 from __future__ import annotations
 
+import argparse
 import copy
+import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import metadata
@@ -17,7 +19,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from cram_hf.bench.engines import Run, Subject, bf16, csr, deepsparse, eager, onnxruntime, openvino, runner
+from cram_hf.bench.engines import ENGINES as INSTALLABLE
+from cram_hf.bench.engines import Run, Subject, bf16, csr, deepsparse, eager, missing, onnxruntime, openvino, runner
 from cram_hf.bench.inputs import Inputs, Logits
 from cram_hf.bench.sparse_layers import UnsuitableError
 from cram_hf.runtime import accelerate
@@ -83,6 +86,27 @@ ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
 }
 if find_spec("deepsparse"):  # by hand: its licence covers evaluation alone, and it is not maintained
     ENGINES["deepsparse"] = deepsparse_at_each_shape
+
+
+def absent(engines: Collection[str]) -> dict[str, str]:
+    """Those of the engines whose packages are not installed, and what to type."""
+    packages = {engine.name: engine for engine in INSTALLABLE if engine.packages}
+    found = {name: packages[base] for name in engines if (base := name.partition("-")[0]) in packages}
+    return {name: reason for name, engine in found.items() if (reason := missing(engine))}
+
+
+def chosen(parser: argparse.ArgumentParser, asked: Sequence[str] | None, default: Collection[str]) -> list[str]:
+    """The engines that were asked for, or those of `default` that are installed; the others are named.
+
+    Ends the script with a message where one that was asked for is not installed.
+    """
+    names = list(dict.fromkeys(default if asked is None else asked))
+    reasons = absent(names)
+    told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    if asked is not None and reasons:
+        parser.error(f"--engines {told}")
+    sys.stderr.write(f"Left out: {told}\n" if told else "")
+    return [name for name in names if name not in reasons]
 
 
 def suitable(subject: Subject, inputs: Inputs, engines: Collection[str]) -> dict[str, Run]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cpu_engines import ENGINES, peers, suitable
+from cpu_engines import ENGINES, chosen, peers, suitable
 from transformers import BertConfig, BertForQuestionAnswering
 
 from cram_hf import compressible_weights, parse_compressor
@@ -96,14 +96,16 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--specs", nargs="+", default=[*SPECS, "nm:2:4"], help="compressions (default: %(default)s)")
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, help="default: all that are installed")
     parser.add_argument("--seq_lengths", nargs="+", type=int, default=[16, 128, 384])
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(argv)
-    options.engines = list(dict.fromkeys(["dense-fp32", *options.engines]))
+    if options.out and options.out.exists():
+        parser.error(f"--out {options.out} exists and results are never overwritten: type another name")
+    options.engines = list(dict.fromkeys(["dense-fp32", *chosen(parser, options.engines, ENGINES)]))
     return options
 
 

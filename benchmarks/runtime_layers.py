@@ -1,11 +1,12 @@
 """Seconds of single linear layers, dense against cram_hf.runtime, to see from which share of zeros on a layer gains.
 
-    python benchmarks/runtime_layers.py --out results/benchmarks/runtime_layers.json
+    python benchmarks/runtime_layers.py --out layers.json
 
 Under three minutes on an idle machine. Weights are random, so are their zeros. For one layer, share of zeros and
 number of tokens the dense layer and the sparse ones take turns. At its end the script prints, for each layer, the
 least share of zeros from which on no number of tokens (`RULE_TOKENS` or more) was slower than dense, neither by the
-least times nor by the medians: the lines of `MEASURED` in cram_hf/runtime/break_even.py.
+least times nor by the medians: the lines of `MEASURED` in cram_hf/runtime/break_even.py, under the instructions that
+were used. Run it twice: what differs was noise.
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.out and options.out.exists():
+        parser.error(f"--out {options.out} exists and results are never overwritten: type another name")
+    return options
 
 
 def main(argv: list[str]) -> None:
@@ -143,9 +147,11 @@ def main(argv: list[str]) -> None:
     }
     if options.out:
         write_json(options.out, report)
+    sys.stdout.write(f'    "{report["instructions"]}": (\n')
     for row in least:
         dtype = str(TYPES[row["dense"]])
-        sys.stdout.write(f'    Measured({dtype}, "{row["precision"]}", {row["weights"]}, {row["zeros"]}),\n')
+        sys.stdout.write(f'        Measured({dtype}, "{row["precision"]}", {row["weights"]}, {row["zeros"]}),\n')
+    sys.stdout.write("    ),\n")
 
 
 if __name__ == "__main__":

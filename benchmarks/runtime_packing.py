@@ -42,6 +42,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(argv)
+    if options.out and options.out.exists():
+        parser.error(f"--out {options.out} exists and results are never overwritten: type another name")
     torch.set_num_threads(1)
     torch.manual_seed(0)
     shapes = SHAPES * options.layers

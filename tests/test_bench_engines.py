@@ -203,7 +203,9 @@ class TestSparseLayers:
 
 class TestSparseRuntime:
     @pytest.mark.skipif(kernel() is None, reason="the kernel was not built: there is no C++ compiler")
-    @pytest.mark.parametrize(("name", "most"), [("sparse", 1e-4), ("sparse-bf16", 0.05), ("sparse-fp16", 0.02)])
+    @pytest.mark.parametrize(
+        ("name", "most"), [("sparse", 1e-4), ("sparse-bf16", 0.05), ("sparse-fp16", 0.02), ("sparse-int8", 0.1)]
+    )
     def test_its_logits_are_pytorchs(self, name, most):
         if said := missing(BY_NAME[name]):
             pytest.skip(said)

@@ -202,6 +202,22 @@ class TestVerdicts:
             "shapes where pruning helps an engine.",
         ]
 
+    def test_a_win_over_the_fastest_dense_engine_is_of_an_engine_that_gained_and_beyond_noise(self):
+        def won(sparse: float, compiled: float, by: float) -> str:
+            rows = [self.row("sparse", "as it is", 10), self.row("sparse", "topk:0.9", sparse, ratio(sparse / 10, 15))]
+            rows += [self.row("compile", "as it is", 7), self.row("compile", "topk:0.9", compiled, ratio(by, 9))]
+            return sentences(rows, {"sparse": True, "compile": False})[-1]
+
+        assert "is faster in 0 of the 1 shapes" in won(sparse=8, compiled=6, by=0.99)
+        assert "is faster in 0 of the 1 shapes" in won(sparse=6.9, compiled=7, by=1.0)
+        assert "is faster in 1 of the 1 shapes" in won(sparse=6, compiled=7, by=1.0)
+
+    def test_a_compression_that_an_engine_is_not_for_is_named_with_the_reason(self):
+        rows = [self.row("sparse", "as it is", 10), self.row("sparse", "topk:0.9", 5, ratio(0.5, 15))]
+        rows.append({**self.row("sparse", "nm:2:4", 0), "skipped": "no layer gains"})
+        told = sentences([*rows, rows[-1]], {"sparse": True})
+        assert told[0].endswith("1 thread). Not for nm:2:4: no layer gains.")
+
     def test_a_gain_without_a_reason_is_doubted(self):
         rows = [self.row("eager", "as it is", 10), self.row("eager", "topk:0.9", 9, ratio(0.9, 15))]
         told = sentences(rows, {"eager": False})

@@ -74,3 +74,17 @@ def test_deepsparse_takes_part_where_it_is_installed_compiled_for_each_shape(loa
     for shape in ((1, 4), (2, 4), (1, 4)):
         assert run({"input_ids": torch.zeros(shape)})[0].shape == shape
     assert shapes == [(1, 4), (2, 4)]
+
+
+def test_engines_that_are_not_installed_are_left_out_and_refused_when_asked_for(load, monkeypatch, capsys, tmp_path):
+    script = load("inference")
+    monkeypatch.setattr("cram_hf.bench.engines.find_spec", lambda name: None if name == "openvino" else name)
+    assert not [name for name in script.arguments([]).engines if name.startswith("openvino")]
+    assert "Left out: openvino: openvino not installed: pip install" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        script.arguments(["--engines", "openvino-bf16"])
+    assert "--engines openvino-bf16: openvino not installed: pip install" in capsys.readouterr().err
+    (tmp_path / "out.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        script.arguments(["--out", str(tmp_path / "out.json")])
+    assert "results are never overwritten" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from .onnx_file import INSTALL, PACKAGES, export_onnx
 from .sparse_layers import UnsuitableError, semi_structured_layers, with_csr_, with_semi_structured_
 
 Run = Callable[[Inputs], tuple[Tensor, ...]]
-EXACT, FP16, BF16 = 1e-3, 2e-2, 5e-2
+EXACT, FP16, BF16, INT8 = 1e-3, 2e-2, 5e-2, 0.25
 """Difference of logits that is allowed, times the largest logit where that is above 1."""
 
 
@@ -95,24 +95,19 @@ def csr(subject: Subject, inputs: Inputs) -> Run:
     return runner(Logits(with_csr_(copy.deepcopy(subject.model))))
 
 
-def sparse(subject: Subject, inputs: Inputs) -> Run:
-    """`cram_hf.runtime`: linear layers without their zeros, in fp32."""
-    return runner(Logits(_accelerated(subject.model, "fp32")))
+def sparse(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "fp16", "int8"] = "fp32") -> Run:
+    """`cram_hf.runtime`: linear layers without their zeros; in all but fp32 weights and what they multiply rounded."""
+    model = copy.deepcopy(subject.model)
+    if not accelerate(model, dtype, keep_dense=False).replaced:
+        raise UnsuitableError(
+            "no linear layer is large and has enough zeros to gain (topk:0.8:layer spreads them evenly, topk:0.8 not)"
+        )
+    return runner(Logits(model))
 
 
 def bf16(subject: Subject, inputs: Inputs) -> Run:
     """PyTorch in bf16 on the CPU: what `sparse-bf16` is compared with."""
     return runner(Logits(copy.deepcopy(subject.model).bfloat16()))
-
-
-def sparse_bf16(subject: Subject, inputs: Inputs) -> Run:
-    """`cram_hf.runtime` in bf16: weights and what they multiply rounded, sums and all else in fp32."""
-    return runner(Logits(_accelerated(subject.model, "bf16")))
-
-
-def sparse_fp16(subject: Subject, inputs: Inputs) -> Run:
-    """`cram_hf.runtime` in fp16: weights, what they multiply and short sums rounded, all else in fp32."""
-    return runner(Logits(_accelerated(subject.model, "fp16")))
 
 
 def half_on_gpu(subject: Subject, inputs: Inputs) -> Run:
@@ -173,17 +168,17 @@ class Engine:
     note: str = ""
 
 
+SPARSE: dict[str, Any] = {"make": sparse, "skips_zeros": True, "dense": eager, "needs_kernel": True}
 ENGINES = (
     Engine("eager", eager),
     Engine("compile", compiled),
     Engine("onnxruntime", onnxruntime, PACKAGES, INSTALL),
     Engine("openvino", openvino, ("openvino", "onnx", "onnxscript"), 'pip install "cram-hf[openvino]"'),
     Engine("csr", csr, skips_zeros=True, dense=eager),
-    Engine("sparse", sparse, skips_zeros=True, dense=eager, needs_kernel=True),
-    Engine("sparse-bf16", sparse_bf16, skips_zeros=True, dense=bf16, needs_kernel=True, allowed=BF16),
-    Engine(
-        "sparse-fp16", sparse_fp16, skips_zeros=True, dense=eager, needs_kernel=True, needs_fp16=True, allowed=FP16
-    ),
+    Engine("sparse", **SPARSE),
+    Engine("sparse-bf16", **SPARSE | {"make": partial(sparse, dtype="bf16"), "dense": bf16, "allowed": BF16}),
+    Engine("sparse-fp16", **SPARSE | {"make": partial(sparse, dtype="fp16"), "needs_fp16": True, "allowed": FP16}),
+    Engine("sparse-int8", **SPARSE | {"make": partial(sparse, dtype="int8"), "allowed": INT8}),
     Engine("semi-structured", semi_structured, skips_zeros=True, dense=half_on_gpu, needs_gpu=True, allowed=FP16),
     Engine(
         "deepsparse",
@@ -213,14 +208,6 @@ def missing(engine: Engine) -> str | None:
     if engine.needs_gpu and (capability := torch.cuda.get_device_capability()) < (8, 0):
         return f"needs a CUDA GPU of compute capability 8.0 or higher; this one has {'.'.join(map(str, capability))}"
     return None
-
-
-def _accelerated(model: PreTrainedModel, dtype: Literal["fp32", "bf16", "fp16"]) -> PreTrainedModel:
-    """A copy whose linear layers with enough zeros are sparse. Raises `UnsuitableError` where there is none."""
-    model = copy.deepcopy(model)
-    if not accelerate(model, dtype, keep_dense=False).replaced:
-        raise UnsuitableError("no linear layer is large and has enough zeros to gain; type e.g. --to topk:0.8:layer")
-    return model
 
 
 def runner(module: Any) -> Run:

@@ -52,6 +52,13 @@ def _sentence(rows: Sequence[Row], skips_zeros: bool) -> str:
     if not compared:
         reason = next((row[key] for row in rows for key in ("error", "skipped") if key in row), None)
         return f"not compared; {reason}." if reason else "nothing to compare with; give compressions with --to."
+    return _compared(compared, skips_zeros) + "".join(
+        f" Not for {row['spec']}: {row['skipped']}."
+        for row in {row["spec"]: row for row in rows if "skipped" in row}.values()
+    )
+
+
+def _compared(compared: Sequence[Row], skips_zeros: bool) -> str:
     by_verdict = {word: [row for row in compared if verdict(row["ratio"]) == word] for word in ("faster", "slower")}
     faster, slower, total = by_verdict["faster"], by_verdict["slower"], len(compared)
     if not faster and not slower:
@@ -82,14 +89,15 @@ def _span(rows: Sequence[Row]) -> str:
 
 
 def _against_fastest_dense(rows: Sequence[Row]) -> list[str]:
-    """A sparse engine is worth its trouble only where it beats the fastest engine for the dense model."""
+    """A sparse engine is worth its trouble only where it beats the fastest dense one, by more than noise."""
     as_is = rows[0]["spec"] if rows else ""
     places = {place(row) for row in rows if "ratio" in row and verdict(row["ratio"]) == "faster"}
     won = 0
     for where in places:
         here = [row for row in rows if place(row) == where and "milliseconds" in row]
         dense = min(row["milliseconds"]["median"] for row in here if row["spec"] == as_is)
-        won += any(row["milliseconds"]["median"] < dense for row in here if "ratio" in row)
+        gained = [row for row in here if "ratio" in row and verdict(row["ratio"]) == "faster"]
+        won += any(row["milliseconds"]["median"] < (1 - NOISE) * dense for row in gained)
     if not places:
         return []
     return [

@@ -4,9 +4,9 @@ In a model folder the file is called `FILE_NAME`; a `Precision` is the widest ty
 """
 
 from .dense import dense_pieces, dense_size
-from .layout import PackedError
+from .layout import FILE_NAME, PackedError
 from .read import load_packed, load_packed_model
-from .write import FILE_NAME, Precision, packed_size, save_packed
+from .write import Precision, packed_size, save_packed
 
 __all__ = [
     "FILE_NAME",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 FORMAT, VERSION = "cram_hf.packed", "1"
+FILE_NAME = "model.packed.safetensors"
 NO_DIGEST = "0" * 64  # what stands in the header while the digest is computed
 MAX_RANK = 8  # dimensions of a tensor
 LEVELS = 127  # int8 runs from -127 to 127

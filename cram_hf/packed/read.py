@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..compressors.base import blocks
 from .encode import Array
 from .header import read_head
-from .layout import LEVELS, NUMPY, TORCH, PackedError, Stored
+from .layout import FILE_NAME, LEVELS, NUMPY, TORCH, PackedError, Stored
 
 SET_BITS = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
@@ -139,6 +139,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[PackedFile]:
         PackedError: a `ValueError`; the file is no packed model of a known version, or damaged; the message says how.
         OSError: the file cannot be read.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{os.fspath(path)} is a folder; name the packed file in it, {FILE_NAME}.")
     with open(path, "rb") as file:
         try:
             yield PackedFile(file)

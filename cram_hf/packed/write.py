@@ -20,7 +20,6 @@ from .header import MAX_HEADER
 from .layout import NO_DIGEST, Entry, header, packed_metadata, widest_first
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
-FILE_NAME = "model.packed.safetensors"
 
 
 def save_packed(

@@ -22,7 +22,9 @@ def accelerate(
     """Replaces linear layers that are faster without their zeros by `SparseLinear`, and says what it did and why.
 
     **Mutated**: the model's modules, all of those chosen or none; its weights are not. `restore` undoes it. Layers
-    with hooks, with a weight that another module shares, and subclasses of `nn.Linear` stay. Activations are best in
+    with hooks, with a weight that another module shares, and subclasses of `nn.Linear` stay dense. Layers that are
+    sparse already stay in their precision: call `restore` before another `dtype`. What is packed is a copy: prune,
+    change or convert (`model.to`) the weights before, and for good, not within `compressed`. Activations are best in
     fp32: with all but `"fp32"` they are rounded inside the layer. Where transformers is known to call GELU next
     (in the feed-forward block of BERT, its kin and DistilBERT), the layer applies it in its last step, and the module
     of the activation stands aside.
@@ -47,30 +49,33 @@ def accelerate(
     choice = choose(model, dtype, min_sparsity)
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     layers, made, places = [], dict[nn.Linear, SparseLinear](), dict[str, nn.Linear]()
+    dense_bytes = dict[SparseLinear, int]()
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, SparseLinear):
-            layers.append(Layer(name, module.packed.shape, module.sparsity, None, "is sparse already"))
+            packed, dense_bytes[module] = module.packed, module.weight.nbytes
+            layers.append(Layer(name, packed.shape, module.sparsity, packed.precision, "was sparse already"))
         if not isinstance(module, nn.Linear):
             continue
         weight = module.weight
         shared, sparsity = owners[id(weight)] > 1, _zeros(weight)
         layers.append(choice.layer(name, module, weight.dtype, weight.device.type, shared=shared, sparsity=sparsity))
-        if layers[-1].precision:
+        if layers[-1].precision is not None:
             places[name] = module
             if module not in made:
                 with named(name):
                     made[module] = SparseLinear.from_linear(module, layers[-1].precision, keep_dense=keep_dense)
+                dense_bytes[made[module]] = weight.nbytes
     for name, module in places.items():
         model.set_submodule(name, made[module])
     join(model, made.values())
-    return choice.report(layers, sum(module.weight.nbytes for module in made), made.values())
+    return choice.report(layers, sum(dense_bytes.values()), dense_bytes)
 
 
 def restore(model: nn.Module) -> list[str]:
     """Puts the dense layers back that `accelerate` replaced, the very modules, and returns their names.
 
     Raises:
-        ValueError: layers were replaced with `keep_dense=False`; nothing is changed then.
+        ValueError: layers were made with `keep_dense=False` or by `load_accelerated`; nothing is changed then.
     """
     found = [
         (name, module)
@@ -80,8 +85,9 @@ def restore(model: nn.Module) -> list[str]:
     lost = [name for name, module in found if module.original is None]
     if lost:
         raise ValueError(
-            f"{len(lost)} layers have no dense weights to go back to, first {lost[0]}: they were replaced with "
-            "keep_dense=False. Load the model again."
+            f"{len(lost)} layers have no dense weights to go back to, first {lost[0]}: they were made with "
+            "keep_dense=False or by load_accelerated. Load the model anew: a packed file with "
+            "cram_hf.packed.load_packed_model."
         )
     part(model)
     for name, module in found:

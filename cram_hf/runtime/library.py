@@ -96,12 +96,12 @@ class Kernel:
 
 @cache
 def kernel() -> Kernel | None:
-    """Returns the kernel, or `None` where there is none; the reason is then logged, once.
+    """Returns the kernel, or `None` where there is none; the reason is then logged, once. The first answer stays.
 
     Raises:
         ValueError: the environment variable `CRAM_HF_RUNTIME` has an unknown value.
     """
-    wanted = os.environ.get(SWITCH)
+    wanted = os.environ.get(SWITCH) or None
     if wanted not in (None, "off", *LEVELS):
         raise ValueError(
             f"{SWITCH} is {wanted!r}; it must be off or one of {', '.join(LEVELS)}. Unset it for the best."

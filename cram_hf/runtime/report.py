@@ -15,7 +15,7 @@ class Layer:
         name (`str`): its name in the model.
         shape (`tuple[int, int]`): out_features and in_features.
         sparsity (`float`): share of zeros of its weight, in [0, 1].
-        precision (`str`, *optional*): of the sparse layer in its place, `None` where it stays as it is.
+        precision (`str`, *optional*): of the sparse layer in its place, `None` where it stays dense.
         reason (`str`): why.
     """
 
@@ -33,7 +33,7 @@ class Report:
     Args:
         layers (`tuple[Layer, ...]`): the linear layers in the model's order.
         instructions (`str`): the instruction set of the kernel, or `"pytorch"` without one.
-        dense_bytes (`int`): size of the replaced weights.
+        dense_bytes (`int`): size of the weights of the layers that run sparse, before.
         sparse_bytes (`int`): what they take now; with `keep_dense` it comes on top.
     """
 
@@ -44,7 +44,7 @@ class Report:
 
     @property
     def replaced(self) -> list[str]:
-        """Names of the layers that were replaced."""
+        """Names of the layers that run sparse, those included that did so before."""
         return [layer.name for layer in self.layers if layer.precision]
 
     def summary(self) -> str:
@@ -57,7 +57,7 @@ class Report:
     def __str__(self) -> str:
         wide = max((len(layer.name) for layer in self.layers), default=0)
         lines = [
-            f"{layer.name:{wide}}  {'x'.join(map(str, layer.shape)):>11}  {layer.sparsity:6.1%} zeros  "
+            f"{layer.name:{wide}}  {'x'.join(map(str, layer.shape)):>11}  {layer.sparsity:7.2%} zeros  "
             f"{layer.precision or 'as it is':8}  {layer.reason}"
             for layer in self.layers
         ]

@@ -9,7 +9,7 @@ from .model import add_model, add_weights
 NAME = "bench"
 ENGINES = (
     *("eager", "compile", "onnxruntime", "openvino", "csr"),
-    *("sparse", "sparse-bf16", "sparse-fp16", "semi-structured", "deepsparse"),
+    *("sparse", "sparse-bf16", "sparse-fp16", "sparse-int8", "semi-structured", "deepsparse"),
 )
 
 
