@@ -206,11 +206,12 @@ def draw(picture: Path, content: Any) -> None:
         look: Row = {"color": COLOURS[maker], "marker": MARKERS[kind], "ms": 8, "lw": 1, "mec": "white"}
         x, y = [row["ms_per_question"] for row in points], [row["f1"] for row in points]
         axes.plot(x, y, label=ENGINES[engine], ls="-" if maker == "ours" else "", zorder=3 + (maker == "ours"), **look)
-        if engine in ("dense-fp32", "ours-bf16"):
+        if engine in ("dense-fp32", "ours-int8"):
             for row in points:
                 at = (row["ms_per_question"], row["f1"])
-                where: Row = {"xy": at, "xytext": (8, 4), "textcoords": "offset points"}
+                where: Row = {"xy": at, "xytext": (-8, 4), "textcoords": "offset points", "ha": "right"}
                 axes.annotate(words(row["spec"]), **where, fontsize=9, color="#333333")
+    axes.margins(x=0.1)
     axes.set_xlabel("milliseconds a question (left is faster)")
     axes.set_ylabel("F1")
     axes.grid(alpha=0.25)

@@ -31,7 +31,7 @@ def scale_rows(there: Array, kept: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The quotients, fp32 like `kept`; and the powers of two, fp32 (rows,).
     """
-    counts = np.count_nonzero(there, axis=1)
+    counts = there.sum(axis=1, dtype=np.int32)  # half of the time of np.count_nonzero
     full = counts > 0
     begins = (np.cumsum(counts) - counts)[full]
     values, powers = kept.float().numpy(), np.full(len(there), LEAST, np.int32)

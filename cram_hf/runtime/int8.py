@@ -31,7 +31,7 @@ def round_rows(there: Array, kept: Tensor) -> tuple[Array, Tensor, Tensor, Tenso
     """
     if there.shape[1] > WIDEST:
         raise ValueError(f"the matrix has {there.shape[1]:,} columns; int8 takes {WIDEST:,}. Use fp32, bf16 or fp16.")
-    counts = np.count_nonzero(there, axis=1)
+    counts = there.sum(axis=1, dtype=np.int32)  # half of the time of np.count_nonzero
     full = counts > 0
     begins = (np.cumsum(counts) - counts)[full]
     values, peaks, totals = kept.float().numpy(), np.zeros(len(there), np.float32), np.zeros(len(there), np.int32)
@@ -47,9 +47,11 @@ def round_rows(there: Array, kept: Tensor) -> tuple[Array, Tensor, Tensor, Tenso
     steps = np.rint(scaled, out=scaled).astype(np.int8)
     totals[full] = np.add.reduceat(steps, begins, dtype=np.int32)
     stay = steps != 0
-    still = there.copy()
-    still.reshape(-1)[np.flatnonzero(there)[~stay]] = False
-    return still, torch.from_numpy(steps[stay]), torch.from_numpy(peaks), torch.from_numpy(totals)
+    if not stay.all():  # in a matrix that `quantize:8` made all do
+        places = np.flatnonzero(there)[~stay]
+        there = there.copy()
+        there.reshape(-1)[places] = False
+    return there, torch.from_numpy(steps[stay]), torch.from_numpy(peaks), torch.from_numpy(totals)
 
 
 def widen(steps: Tensor, peaks: Tensor) -> Tensor:
