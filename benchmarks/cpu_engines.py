@@ -14,16 +14,26 @@ from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Literal
 
 import torch
 from torch import nn
 
 from cram_hf.bench.engines import ENGINES as INSTALLABLE
-from cram_hf.bench.engines import Run, Subject, bf16, csr, deepsparse, eager, missing, onnxruntime, openvino, runner
+from cram_hf.bench.engines import (
+    Run,
+    Subject,
+    bf16,
+    csr,
+    deepsparse,
+    eager,
+    missing,
+    onnxruntime,
+    openvino,
+    runner,
+    sparse,
+)
 from cram_hf.bench.inputs import Inputs, Logits
 from cram_hf.bench.sparse_layers import UnsuitableError
-from cram_hf.runtime import accelerate
 
 
 def dynamic_int8(subject: Subject, inputs: Inputs) -> Run:
@@ -42,19 +52,6 @@ def onnxruntime_int8(subject: Subject, inputs: Inputs) -> Run:
     if not path.exists():
         quantize_dynamic(subject.onnx_file, path, weight_type=QuantType.QInt8, per_channel=True)
     return onnxruntime(subject, inputs, path)
-
-
-def ours(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "fp16", "int8"]) -> Run:
-    """`cram_hf.runtime`; layers that would not gain stay dense fp32.
-
-    Raises `UnsuitableError` where all of them do, and where the processor has no arithmetic of fp16 to compute in it.
-    """
-    report = accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False)
-    if not report.replaced:
-        raise UnsuitableError(f"no layer of {subject.spec} gains in {dtype}: it would be dense-fp32 once more")
-    if dtype not in {layer.precision for layer in report.layers}:
-        raise UnsuitableError(f"{dtype} is computed in fp32 here: it would be ours-fp32 once more")
-    return runner(Logits(model))
 
 
 def deepsparse_at_each_shape(subject: Subject, inputs: Inputs) -> Run:
@@ -79,10 +76,10 @@ ENGINES: dict[str, Callable[[Subject, Inputs], Run]] = {
     "openvino": openvino,
     "openvino-bf16": partial(openvino, precision="bf16"),
     "csr": csr,
-    "ours-fp32": partial(ours, dtype="fp32"),
-    "ours-bf16": partial(ours, dtype="bf16"),
-    "ours-fp16": partial(ours, dtype="fp16"),
-    "ours-int8": partial(ours, dtype="int8"),
+    "ours-fp32": sparse,
+    "ours-bf16": partial(sparse, dtype="bf16"),
+    "ours-fp16": partial(sparse, dtype="fp16"),
+    "ours-int8": partial(sparse, dtype="int8"),
 }
 if find_spec("deepsparse"):  # by hand: its licence covers evaluation alone, and it is not maintained
     ENGINES["deepsparse"] = deepsparse_at_each_shape

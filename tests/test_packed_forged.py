@@ -255,3 +255,8 @@ def test_random_bytes_under_a_fitting_digest_never_crash_or_take_much_memory(tmp
     except PackedError:
         return
     assert sum(t.nbytes for t in state.values()) <= 64 * len(whole)
+
+
+def test_a_folder_is_told_which_file_is_meant(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"is a folder; name the packed file in it, model\.packed"):
+        load_packed(tmp_path)

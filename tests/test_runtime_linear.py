@@ -248,6 +248,9 @@ def test_the_environment_can_turn_it_off_and_typos_are_refused(monkeypatch, capl
     assert kernel() is None
     assert "CRAM_HF_RUNTIME is off" in caplog.text
     kernel.cache_clear()
+    monkeypatch.setenv("CRAM_HF_RUNTIME", "")
+    kernel()  # as without the variable
+    kernel.cache_clear()
     monkeypatch.setenv("CRAM_HF_RUNTIME", "avx")
     with pytest.raises(ValueError, match="CRAM_HF_RUNTIME is 'avx'; it must be off or one of plain, avx2"):
         kernel()

@@ -97,11 +97,13 @@ def csr(subject: Subject, inputs: Inputs) -> Run:
 
 def sparse(subject: Subject, inputs: Inputs, dtype: Literal["fp32", "bf16", "fp16", "int8"] = "fp32") -> Run:
     """`cram_hf.runtime`: linear layers without their zeros; in all but fp32 weights and what they multiply rounded."""
-    model = copy.deepcopy(subject.model)
-    if not accelerate(model, dtype, keep_dense=False).replaced:
+    report = accelerate(model := copy.deepcopy(subject.model), dtype, keep_dense=False)
+    if not report.replaced:
         raise UnsuitableError(
             "no linear layer is large and has enough zeros to gain (topk:0.8:layer spreads them evenly, topk:0.8 not)"
         )
+    if dtype not in {layer.precision for layer in report.layers}:
+        raise UnsuitableError(f"{dtype} is computed in fp32 here: it would be sparse fp32 once more")
     return runner(Logits(model))
 
 

@@ -59,7 +59,7 @@ def accelerate(
         weight = module.weight
         shared, sparsity = owners[id(weight)] > 1, _zeros(weight)
         layers.append(choice.layer(name, module, weight.dtype, weight.device.type, shared=shared, sparsity=sparsity))
-        if layers[-1].precision is not None:
+        if layers[-1].precision:
             places[name] = module
             if module not in made:
                 with named(name):
